@@ -1,0 +1,174 @@
+// Package config reads the gateway's configuration file: strict TOML in, the
+// typed configuration of every room out. It reports all that is wrong with a
+// file in one run, each problem with its place, what was expected and, where
+// one is near, the word that was probably meant.
+package config
+
+import (
+	"fmt"
+	"time"
+
+	"sluice/adapters"
+	"sluice/adapters/line"
+	"sluice/adapters/modbus"
+	"sluice/adapters/uart"
+	"sluice/bridge"
+	"sluice/gateway/web"
+	"sluice/mqttcore"
+	"sluice/mqttcore/store"
+)
+
+// SimPort is the port of a line that is simulated and needs no hardware.
+const SimPort = "sim"
+
+// Config is one valid configuration file. It is not changed after Load, so it
+// may be read from any goroutine.
+type Config struct {
+	// File is the path the configuration was read from, as it was given.
+	File string
+
+	Gateway   Gateway
+	Broker    mqttcore.Config
+	Store     store.Options // Dir, CommitInterval and MaxBytes are set; the rest is the caller's
+	Web       web.Config
+	Upstreams []Upstream
+	Lines     []Line   // in file order
+	Devices   []Device // in file order
+
+	// Warnings are findings that do not keep the gateway from running: port
+	// names that change with the order of plugging in, lines that are asked
+	// for more than they can carry. Sorted by place.
+	Warnings Problems
+}
+
+// Gateway is the [gateway] table.
+type Gateway struct {
+	ID      string  // one topic level; the host name unless given
+	Base    string  // prefix of relative topics without a trailing slash; "" for none
+	Data    string  // folder of everything that must survive; absolute if the file's path is
+	Payload Payload // how readings are written
+}
+
+// Payload is the form of a published reading.
+type Payload string
+
+// The forms of a payload.
+const (
+	PayloadJSON  Payload = "json"  // an object with value, unit, time and quality
+	PayloadValue Payload = "value" // the bare value, good readings only
+)
+
+// Upstream is one [[upstream]].
+type Upstream struct {
+	bridge.Config
+	// QueueMaxBytes bounds what is kept for this upstream; 0 means that only
+	// the store's own bound holds.
+	QueueMaxBytes int64
+}
+
+// Line is one [[line]].
+type Line struct {
+	line.Config
+	// Sim tells that the line is simulated: Port is SimPort, and is to be
+	// replaced by the path of the simulated port.
+	Sim bool
+}
+
+// Device is one [[device]]. Exactly one of Modbus and UART is set, by the kind
+// of its line.
+type Device struct {
+	Name  string
+	Line  string // name of its line; always one of Config.Lines
+	Topic string // full topic, below which its points and its availability are
+
+	// OnOffline says what becomes of a command while the device is away.
+	OnOffline OnOffline
+
+	Modbus *modbus.DeviceConfig
+	UART   *uart.DeviceConfig
+	Points []Point // in file order; Modbus.Points or UART.Points, one to one
+}
+
+// Availability is the topic that tells whether the device answers.
+func (d *Device) Availability() string { return d.Topic + "/availability" }
+
+// OnOffline is what becomes of a command for a device that does not answer.
+type OnOffline string
+
+// The ways to treat a command for a device that does not answer.
+const (
+	KeepCommand   OnOffline = "keep"   // the newest is kept for a while
+	RejectCommand OnOffline = "reject" // answered with an error at once
+)
+
+// Point is how one point is published and commanded.
+type Point struct {
+	*adapters.Point        // shared with the adapter's own PointConfig
+	Topic           string // full topic of its readings
+	QoS             byte   // 0, 1 or 2
+	Retain          bool
+}
+
+// SetTopic is the topic that takes commands for the point.
+func (p *Point) SetTopic() string { return p.Topic + "/set" }
+
+// ResultTopic is the topic on which commands are answered.
+func (p *Point) ResultTopic() string { return p.Topic + "/result" }
+
+// Device gives the device of that name, or nil.
+func (c *Config) Device(name string) *Device {
+	for i := range c.Devices {
+		if c.Devices[i].Name == name {
+			return &c.Devices[i]
+		}
+	}
+	return nil
+}
+
+// Line gives the line of that name, or nil.
+func (c *Config) Line(name string) *Line {
+	for i := range c.Lines {
+		if c.Lines[i].Name == name {
+			return &c.Lines[i]
+		}
+	}
+	return nil
+}
+
+// DevicesOn gives the devices of one line in file order.
+func (c *Config) DevicesOn(line string) []*Device {
+	var on []*Device
+	for i := range c.Devices {
+		if c.Devices[i].Line == line {
+			on = append(on, &c.Devices[i])
+		}
+	}
+	return on
+}
+
+// String names the file and counts what it holds. It shows no secret.
+func (c *Config) String() string {
+	points := 0
+	for i := range c.Devices {
+		points += len(c.Devices[i].Points)
+	}
+	return fmt.Sprintf("%s: %d lines, %d devices, %d points, %d upstreams",
+		c.File, len(c.Lines), len(c.Devices), points, len(c.Upstreams))
+}
+
+// GoString is String, so that no verb of fmt prints a secret.
+func (c *Config) GoString() string { return c.String() }
+
+// String names the upstream and shows no secret.
+func (u Upstream) String() string { return fmt.Sprintf("upstream %q (%s)", u.Name, u.URL) }
+
+// GoString is String, so that no verb of fmt prints a secret.
+func (u Upstream) GoString() string { return u.String() }
+
+// Period gives the device's own period, or 0 for a device that talks unasked.
+func (d *Device) Period() time.Duration {
+	if d.Modbus == nil {
+		return 0
+	}
+	return d.Modbus.Every
+}
