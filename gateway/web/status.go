@@ -1,0 +1,129 @@
+package web
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Source is where the page, the API and the metrics get what they show. Both
+// methods may be called from several goroutines at once and must be quick:
+// they give what is known now and wait for nothing.
+type Source interface {
+	// Status tells everything that is shown. The result is the caller's; what
+	// it points to must not change afterwards.
+	Status() Status
+	// Health gives the reasons why the gateway is not healthy, one sentence
+	// each; none means healthy.
+	Health() []string
+}
+
+// Status is the state of the gateway at one moment, as /api/status gives it.
+// Counters count from the start of the process. Times keep their monotonic
+// reading where they have one, so that ages survive a step of the wall clock;
+// a zero time is unknown and left out of the JSON.
+type Status struct {
+	Gateway   string     `json:"gateway"` // id of the gateway
+	Version   string     `json:"version"`
+	Started   time.Time  `json:"started,omitzero"`
+	Lines     []Line     `json:"lines"`
+	Devices   []Device   `json:"devices"`
+	Upstreams []Upstream `json:"upstreams"`
+	Broker    Broker     `json:"broker"`
+	Store     Store      `json:"store"`
+}
+
+// Line is one serial line or network endpoint.
+type Line struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"` // rtu, tcp, uart …
+	Port string `json:"port"` // path, or host:port
+	Open bool   `json:"open"`
+	// Reason says why the line is not open; "" while it is.
+	Reason string `json:"reason,omitempty"`
+	// Load is the share of wall time in which the wire was busy, 0 to 1.
+	Load         float64 `json:"load"`
+	Requests     uint64  `json:"requests"`
+	Timeouts     uint64  `json:"timeouts"`
+	CRCErrors    uint64  `json:"crc_errors"`
+	Exceptions   uint64  `json:"exceptions"`
+	GarbageBytes uint64  `json:"garbage_bytes"` // received outside any frame
+	Reopens      uint64  `json:"reopens"`
+	// P50Seconds and P99Seconds are the time from a request to its answer.
+	P50Seconds float64 `json:"p50_seconds"`
+	P99Seconds float64 `json:"p99_seconds"`
+}
+
+// Device is one device on a line and what it last said.
+type Device struct {
+	Name   string `json:"name"`
+	Line   string `json:"line"`
+	Topic  string `json:"topic"`
+	Online bool   `json:"online"`
+	// Reason says why the device is offline; "" while it is online.
+	Reason string    `json:"reason,omitempty"`
+	LastOK time.Time `json:"last_ok,omitzero"` // of the last good answer
+	// Requests that were answered well, and those that were not, by cause.
+	OK         uint64 `json:"ok"`
+	Timeouts   uint64 `json:"timeouts"`
+	CRCErrors  uint64 `json:"crc_errors"`
+	Exceptions uint64 `json:"exceptions"`
+	// P50Seconds and P99Seconds are the time from a request to its answer.
+	P50Seconds float64 `json:"p50_seconds"`
+	P99Seconds float64 `json:"p99_seconds"`
+	Points     []Point `json:"points"`
+}
+
+// Point is one value of a device.
+type Point struct {
+	Name  string `json:"name"`
+	Topic string `json:"topic"`
+	// Value is a JSON number, boolean or string; null or empty unless
+	// Quality is "good".
+	Value   json.RawMessage `json:"value"`
+	Unit    string          `json:"unit,omitempty"`
+	Quality string          `json:"quality"`       // good, stale, offline …; "" before the first reading
+	Time    time.Time       `json:"time,omitzero"` // when the answer arrived
+}
+
+// Upstream is one link to a server above.
+type Upstream struct {
+	Name string `json:"name"`
+	// URL is where the link goes. User information and a query are cut off
+	// before it is shown to anyone.
+	URL       string    `json:"url"`
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since,omitzero"` // of the last change of Connected
+	LastError string    `json:"last_error,omitempty"`
+	// The backlog is what is stored and not yet acknowledged from above.
+	BacklogMessages uint64  `json:"backlog_messages"`
+	BacklogBytes    uint64  `json:"backlog_bytes"`
+	OldestSeconds   float64 `json:"oldest_seconds"` // age of the oldest of them; 0 without a backlog
+	Forwarded       uint64  `json:"forwarded"`      // acknowledged from above
+	Received        uint64  `json:"received"`       // came down
+	DeadLettered    uint64  `json:"dead_lettered"`  // refused for good, or too large for the server
+	Dropped         uint64  `json:"dropped"`        // given up by the rules of the queue
+}
+
+// Broker is the figures of the MQTT broker.
+type Broker struct {
+	Clients       uint64 `json:"clients"`  // connected now
+	Sessions      uint64 `json:"sessions"` // connected or kept
+	Subscriptions uint64 `json:"subscriptions"`
+	Retained      uint64 `json:"retained"`
+	Received      uint64 `json:"received"` // PUBLISH packets from clients
+	Sent          uint64 `json:"sent"`     // PUBLISH packets to clients
+	Dropped       uint64 `json:"dropped"`  // messages given up for a full queue
+}
+
+// Store is the figures of the durable log.
+type Store struct {
+	Bytes    uint64 `json:"bytes"` // on the disk
+	Segments uint64 `json:"segments"`
+	Appended uint64 `json:"appended"` // messages
+	Commits  uint64 `json:"commits"`  // flushes to the disk
+	Dropped  uint64 `json:"dropped"`  // messages given up for lack of room
+	// Quarantined is how many bytes were found damaged and set aside.
+	Quarantined uint64 `json:"quarantined_bytes"`
+	// Error says why nothing can be stored now; "" while all is well.
+	Error string `json:"error,omitempty"`
+}
