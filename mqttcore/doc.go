@@ -1,0 +1,17 @@
+// Package mqttcore is an MQTT broker for a gateway: MQTT 3.1, 3.1.1 and 5.0
+// for clients over TCP, and the same topics for the program it lives in,
+// through [Broker.Publish], [Broker.Subscribe] and [Broker.Consumer].
+//
+// It keeps one promise above all: a PUBACK or PUBREC leaves, and Publish
+// returns nil, only after the message is on disk for every durable session
+// and consumer that it matched.
+//
+// A session that outlives its connection (session expiry above 0) is durable:
+// its QoS 1 and 2 messages go through the log of package store and nothing of
+// its queue is held in memory. All other deliveries stay in memory, bounded,
+// and what a full queue drops is counted.
+//
+// One goroutine per connection reads. Writing is done by whoever has
+// something for the connection, in one non-blocking write per batch; only a
+// connection that does not take its bytes gets a goroutine to wait for it.
+package mqttcore
