@@ -43,7 +43,6 @@ func (b *Broker) PublishAsync(m Message, done func(error)) error { panic("not ye
 
 // Subscribe calls fn for each message that matches filter, at QoS 0, on the
 // publisher's goroutine: fn must not block. The message may be kept but not
-// changed. Retained messages are delivered during the call.
-func (b *Broker) Subscribe(filter string, fn func(m *Message)) (cancel func(), err error) {
-	panic("not yet")
-}
+// changed. Retained messages that match come first, during the call, with
+// Retain set. Subscribe panics if filter is not a valid topic filter.
+func (b *Broker) Subscribe(filter string, fn func(m *Message)) (cancel func()) { panic("not yet") }

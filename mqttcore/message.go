@@ -7,7 +7,8 @@ type Message struct {
 	Payload []byte
 	QoS     byte // 0, 1 or 2
 	// Retain replaces the retained message of Topic; with an empty Payload it
-	// removes it. Towards Subscribe it says that the publisher set it.
+	// removes it. Given to a function of Subscribe it says that the message
+	// was already there when it subscribed (MQTT 5.0, 3.3.1.3).
 	Retain     bool
 	Properties Properties
 	// Live retained messages are kept in memory only: their source publishes
