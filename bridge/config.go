@@ -1,0 +1,217 @@
+package bridge
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"sluice/mqttcore/topic"
+)
+
+// Limits and defaults of a Config.
+const (
+	// DefaultWindow is how many messages may be on their way upstream
+	// without an acknowledgement. AWS IoT Core allows 100, mosquitto 20; the
+	// server's Receive Maximum lowers it.
+	DefaultWindow = 100
+	// MaxWindow bounds Config.Window: packet identifiers repeat after
+	// idSpace messages, and the window must stay far below that.
+	MaxWindow = 10_000
+	// DefaultKeepAlive is used where Config.KeepAlive is zero.
+	DefaultKeepAlive = 30 * time.Second
+	// DefaultSessionExpiry is used where Config.SessionExpiry is zero. It is
+	// how long an outage may last before the upstream forgets which QoS 2
+	// messages it has seen.
+	DefaultSessionExpiry = 7 * 24 * time.Hour
+)
+
+// Config describes one upstream link.
+type Config struct {
+	// Name tells this link from others: it names the durable consumer in the
+	// local broker, so a renamed link starts with an empty queue.
+	Name string
+	// URL is mqtt://, mqtts://, ws:// or wss:// with a host and an optional
+	// port (1883, 8883, 80, 443); WebSocket URLs may have a path, and "/mqtt"
+	// is used where they have none.
+	URL string
+	// ClientID is the client identifier upstream. Two clients with the same
+	// one throw each other out.
+	ClientID string
+	// Username and Password are sent where Username is not empty.
+	Username string
+	Password []byte
+	// KeepAlive is 1s to 18h12m15s in whole seconds; zero is
+	// DefaultKeepAlive. A dead upstream is noticed within twice of it. The
+	// server may ask for another value in its CONNACK.
+	KeepAlive time.Duration
+	// SessionExpiry is how long the upstream keeps our session while we are
+	// away, in whole seconds; zero is DefaultSessionExpiry.
+	SessionExpiry time.Duration
+	// Out are the filters of local topics that go up.
+	Out []string
+	// In are the filters of topics that come down, as local names.
+	In []string
+	// Prefix is put before a local name to make the remote one, and taken
+	// off again on the way down.
+	Prefix string
+	// QoS is the highest quality of service used upstream, 0 to 2; the
+	// server's Maximum QoS lowers it. With 0 messages are still kept through
+	// an outage, but nothing tells whether the upstream took them.
+	QoS byte
+	// Window bounds the messages in flight; 0 is DefaultWindow. After a cut
+	// at QoS 1 no more than this many messages arrive twice.
+	Window int
+	// TLS is used for mqtts:// and wss://; nil is the system's trust store.
+	// The server name is taken from URL where it has none.
+	TLS *tls.Config
+	// Availability is the local topic of which the link keeps the remote
+	// copy itself: "online" retained at each connect, "offline" as its will.
+	// Messages of that local topic are not forwarded. Empty turns it off.
+	Availability string
+}
+
+// fieldError is an error of one key of a Config.
+type fieldError struct {
+	field string
+	err   error
+}
+
+func (e *fieldError) Error() string { return e.field + ": " + e.err.Error() }
+func (e *fieldError) Unwrap() error { return e.err }
+
+// Field returns the dotted key that is wrong.
+func (e *fieldError) Field() string { return e.field }
+
+// Validate reports everything that is wrong with c, joined. Each error has a
+// method Field() string that names its key.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &fieldError{field, fmt.Errorf(format, args...)})
+	}
+	if c.Name == "" {
+		bad("name", "is missing: give the link a name, like \"cloud\"")
+	}
+	if _, err := parseURL(c.URL); err != nil {
+		bad("url", "%w", err)
+	}
+	if c.ClientID == "" {
+		bad("client_id", "is empty: the upstream needs one to keep our session")
+	} else if len(c.ClientID) > 65535 {
+		bad("client_id", "has %d bytes, and MQTT allows 65535", len(c.ClientID))
+	}
+	if c.Username == "" && len(c.Password) > 0 {
+		bad("username", "is empty while a password is given")
+	}
+	if k := c.KeepAlive; k != 0 && (k < time.Second || k > 65535*time.Second) {
+		bad("keepalive", "%v is outside 1s … 65535s", k)
+	}
+	if s := c.SessionExpiry; s != 0 && (s < time.Second || s > (1<<32-1)*time.Second) {
+		bad("session_expiry", "%v is outside 1s … 49710d", s)
+	}
+	if len(c.Out) == 0 && len(c.In) == 0 {
+		bad("out", "nothing goes up and nothing comes down: give filters in out or in")
+	}
+	c.validateTopics(bad)
+	if c.QoS > 2 {
+		bad("qos", "%d is not 0, 1 or 2", c.QoS)
+	}
+	if c.Window < 0 || c.Window > MaxWindow {
+		bad("window", "%d is outside 1 … %d", c.Window, MaxWindow)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateTopics(bad func(field, format string, args ...any)) {
+	filters := func(field string, list []string) {
+		for i, f := range list {
+			key := fmt.Sprintf("%s.%d", field, i)
+			switch {
+			case topic.ValidFilter(f) != nil:
+				bad(key, "%q: %w", f, topic.ValidFilter(f))
+			case strings.HasPrefix(f, "$share/"):
+				bad(key, "%q: a link cannot use a shared subscription", f)
+			case len(c.Prefix)+len(f) > 65535:
+				bad(key, "is longer than 65535 bytes with its prefix")
+			}
+		}
+	}
+	filters("out", c.Out)
+	filters("in", c.In)
+	if c.Prefix != "" {
+		// A prefix may end in a slash or within a level, so it is judged as
+		// the beginning of a name.
+		if err := topic.ValidName(c.Prefix + "x"); err != nil {
+			bad("prefix", "%q: %w", c.Prefix, err)
+		}
+	}
+	if c.Availability != "" {
+		if err := topic.ValidName(c.Availability); err != nil {
+			bad("availability", "%q: %w", c.Availability, err)
+		}
+	}
+}
+
+// withDefaults returns c with its zero values replaced.
+func (c Config) withDefaults() Config {
+	if c.KeepAlive == 0 {
+		c.KeepAlive = DefaultKeepAlive
+	}
+	if c.SessionExpiry == 0 {
+		c.SessionExpiry = DefaultSessionExpiry
+	}
+	if c.Window == 0 {
+		c.Window = DefaultWindow
+	}
+	return c
+}
+
+// endpoint is a parsed Config.URL.
+type endpoint struct {
+	scheme string // mqtt mqtts ws wss
+	host   string // name or address, for TLS
+	addr   string // host:port
+	url    string // ws and wss: what the handshake asks for
+}
+
+func (e endpoint) tls() bool { return e.scheme == "mqtts" || e.scheme == "wss" }
+
+var defaultPorts = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}
+
+func parseURL(s string) (endpoint, error) {
+	if s == "" {
+		return endpoint{}, errors.New("is missing: give something like mqtts://mq.example.com:8883")
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return endpoint{}, fmt.Errorf("cannot be read: %w", err)
+	}
+	port, known := defaultPorts[u.Scheme]
+	if !known {
+		return endpoint{}, fmt.Errorf("%q begins with none of mqtt:// mqtts:// ws:// wss://", s)
+	}
+	if u.User != nil {
+		return endpoint{}, errors.New("holds a user name: use the keys username and password_file")
+	}
+	if u.Hostname() == "" {
+		return endpoint{}, fmt.Errorf("%q has no host", s)
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	e := endpoint{scheme: u.Scheme, host: u.Hostname(), addr: net.JoinHostPort(u.Hostname(), port)}
+	switch {
+	case e.scheme == "ws" || e.scheme == "wss":
+		if u.Path == "" {
+			u.Path = "/mqtt"
+		}
+		e.url = u.String()
+	case u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "":
+		return endpoint{}, fmt.Errorf("%q has a path, which only ws:// and wss:// use", s)
+	}
+	return e, nil
+}
