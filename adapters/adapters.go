@@ -5,6 +5,7 @@ package adapters
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -87,3 +88,7 @@ type Result struct {
 type Writer interface {
 	Write(ctx context.Context, c Command) Result
 }
+
+// ErrOffline is what a Result's error wraps when the device did not answer, so
+// that the command may be tried again when it does.
+var ErrOffline = errors.New("device does not answer")

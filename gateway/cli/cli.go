@@ -1,0 +1,122 @@
+// Package cli holds the operator's commands: what they are called, what they
+// take and what they print. It parses and prints; the work is done elsewhere.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit statuses of sluice. A configuration error is 78 (EX_CONFIG), not 2,
+// which is also what a Go panic gives: a supervisor can tell them apart.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitConfig = 78
+)
+
+// RunOptions is what `sluice run` takes.
+type RunOptions struct {
+	Config    string // path of the configuration; "" = the default places
+	LogFormat string // text | json | human; "" = human on a terminal, else text
+	LogLevel  string // debug | info | warn | error
+	Quiet     bool   // no readings on the terminal
+}
+
+// Runner runs the gateway until ctx ends.
+type Runner func(ctx context.Context, o RunOptions) error
+
+// configError marks errors of the configuration file.
+type configError struct{ error }
+
+// Unwrap gives the error itself.
+func (e configError) Unwrap() error { return e.error }
+
+// ConfigError marks err as one of the configuration file: the exit status
+// becomes 78.
+func ConfigError(err error) error { return configError{err} }
+
+// usageError marks wrong usage of the command line.
+type usageError struct{ error }
+
+// silent is an error that has been reported already.
+type silent struct{ error }
+
+// Unwrap gives the error itself.
+func (e silent) Unwrap() error { return e.error }
+
+// Main runs the command line and returns the exit status.
+func Main(ctx context.Context, args []string, run Runner) int {
+	root := &cobra.Command{
+		Use:   "sluice",
+		Short: "Edge gateway: RS-485 Modbus and UART devices to MQTT",
+		Long: `sluice polls Modbus and UART devices, serves their readings from its own MQTT
+broker and relays them upstream through a durable queue.
+
+Exit status: 0 done, 1 failed while working, 2 wrong usage, 78 configuration error.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newRun(run), newCheck(), newVersion())
+	root.SetArgs(args)
+
+	cmd, err := root.ExecuteContextC(ctx)
+	var (
+		wrongConfig configError
+		wrongUsage  usageError
+		reported    silent
+	)
+	if err != nil && !errors.As(err, &reported) {
+		fmt.Fprintf(os.Stderr, "sluice: %v\n", err)
+	}
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &wrongConfig):
+		return exitConfig
+	case errors.As(err, &wrongUsage) || isUnknownCommand(root, args):
+		fmt.Fprintf(os.Stderr, "see '%s --help'\n", cmd.CommandPath())
+		return exitUsage
+	default:
+		return exitFailed
+	}
+}
+
+// usage makes a check of positional arguments a usage error.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+// isUnknownCommand tells cobra's own error for an unknown command, which has
+// no type, from others.
+func isUnknownCommand(root *cobra.Command, args []string) bool {
+	_, _, err := root.Find(args)
+	return err != nil
+}
+
+// defaultConfig finds the configuration file: the one given, ./config.toml,
+// or /etc/sluice/config.toml.
+func defaultConfig(given string) string {
+	if given != "" {
+		return given
+	}
+	if _, err := os.Stat("config.toml"); err == nil {
+		return "config.toml"
+	}
+	return "/etc/sluice/config.toml"
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/adapters"
+	"sluice/mqttcore"
+)
+
+const (
+	// commandConsumer names the commands' own place in the durable log.
+	commandConsumer = "commands"
+	// maxCommandAge is how old a command may get before it is carried out:
+	// a pump that starts minutes late is worse than one that doesn't.
+	maxCommandAge = 30 * time.Second
+	// commandWindow bounds the commands that are taken and not yet settled.
+	commandWindow = 256
+	// settleLimit bounds the wait for the last results at a stop.
+	settleLimit = 2 * time.Second
+)
+
+// order is one command on its way to a device.
+type order struct {
+	seq    uint64 // in the log; acknowledged when the result is out
+	target *target
+	value  adapters.Value
+	id     string
+	at     time.Time           // when the broker took it
+	props  mqttcore.Properties // response topic and correlation data
+}
+
+// target is a point that takes commands.
+type target struct {
+	point  *adapters.Point
+	result string // topic
+	worker *worker
+}
+
+// commands carries out what is published to the set topics and answers on the
+// result topics. It is a durable consumer of the broker: a command that was
+// acknowledged is carried out or answered, across a restart too.
+type commands struct {
+	broker  *mqttcore.Broker
+	log     *slog.Logger
+	targets map[string]*target // by set topic
+	workers []*worker
+	ready   chan struct{}
+	settled chan uint64 // sequence numbers whose result is durable
+}
+
+func newCommands(b *mqttcore.Broker, log *slog.Logger) *commands {
+	return &commands{
+		broker: b, log: log,
+		targets: map[string]*target{},
+		ready:   make(chan struct{}),
+		settled: make(chan uint64, commandWindow),
+	}
+}
+
+// device makes a worker for one device. keep says whether a command for a
+// device that is away waits for it.
+func (c *commands) device(w adapters.Writer, keep bool) *worker {
+	wk := &worker{commands: c, writer: w, keep: keep, more: make(chan struct{}, 1), back: make(chan struct{}, 1)}
+	c.workers = append(c.workers, wk)
+	return wk
+}
+
+// add makes a point take commands. It is called before Run.
+func (c *commands) add(p *adapters.Point, set, result string, w *worker) {
+	c.targets[set] = &target{point: p, result: result, worker: w}
+}
+
+// String names the task.
+func (c *commands) String() string { return "commands" }
+
+// Ready is closed when commands are taken.
+func (c *commands) Ready() <-chan struct{} { return c.ready }
+
+// Run takes commands until ctx ends, then lets those under way end.
+func (c *commands) Run(ctx context.Context) error {
+	var filters []mqttcore.Filter
+	for set := range c.targets {
+		filters = append(filters, mqttcore.Filter{Topic: set, QoS: 1})
+	}
+	consumer, err := c.broker.Consumer(ctx, commandConsumer, filters)
+	if err != nil {
+		return err
+	}
+	defer consumer.Close()
+	var wg sync.WaitGroup
+	for _, w := range c.workers {
+		wg.Go(func() { w.run(ctx) })
+	}
+	close(c.ready)
+
+	open := 0 // commands taken and not settled
+	for ctx.Err() == nil {
+		for open < commandWindow {
+			var d mqttcore.Delivery
+			more, err := consumer.Next(&d)
+			if err != nil {
+				return fmt.Errorf("reading commands: %w", err)
+			}
+			if !more {
+				break
+			}
+			open++
+			c.take(&d)
+		}
+		select {
+		case <-ctx.Done():
+		case <-consumer.Wake():
+		case seq := <-c.settled:
+			consumer.Ack(seq)
+			open--
+		}
+	}
+	wg.Wait()
+	late := time.NewTimer(settleLimit)
+	defer late.Stop()
+	for ; open > 0; open-- {
+		select {
+		case seq := <-c.settled:
+			consumer.Ack(seq)
+		case <-late.C:
+			return nil // what is not settled comes again after the start
+		}
+	}
+	return nil
+}
+
+// take hands one command to the device's worker.
+func (c *commands) take(d *mqttcore.Delivery) {
+	t, known := c.targets[string(d.Topic)]
+	if !known {
+		c.settle(d.Seq) // its point is no longer in the configuration
+		return
+	}
+	o := &order{seq: d.Seq, target: t, at: d.At}
+	var err error
+	o.value, o.id, err = parseCommand(d.Payload, t.point)
+	if err == nil {
+		o.props, err = mqttcore.ParseProperties(d.Props)
+	}
+	if err == nil && d.Retain {
+		err = errors.New("a retained command is not carried out: publish without retain")
+	}
+	if err != nil {
+		c.answer(o, adapters.Result{Err: err, Time: time.Now()})
+		return
+	}
+	t.worker.push(o)
+}
+
+// settle tells the consumer's owner that seq is done with. The channel holds
+// as many as may be open, so it never blocks.
+func (c *commands) settle(seq uint64) { c.settled <- seq }
+
+// answer publishes the result of a command; the command is settled when the
+// result is safe.
+func (c *commands) answer(o *order, res adapters.Result) {
+	payload := resultPayload{
+		ID: o.id, OK: res.Err == nil, Value: res.Value,
+		Ms: res.Elapsed.Milliseconds(), Time: stamp(res.Time),
+	}
+	if res.Err != nil {
+		payload.Error = res.Err.Error()
+		c.log.Warn("command failed", "device", o.target.point.Device, "point", o.target.point.Name, "value", o.value, "error", res.Err)
+	} else {
+		c.log.Info("command done", "device", o.target.point.Device, "point", o.target.point.Name, "value", res.Value, "took", res.Elapsed.Round(time.Millisecond))
+	}
+	body := payload.encode()
+	done := func(err error) {
+		if err != nil {
+			c.log.Error("result not published", "topic", o.target.result, "error", err)
+		}
+		c.settle(o.seq)
+	}
+	if o.props.ResponseTopic != "" {
+		m := mqttcore.Message{Topic: o.props.ResponseTopic, Payload: body, QoS: 1,
+			Properties: mqttcore.Properties{Correlation: o.props.Correlation}}
+		if err := c.broker.PublishAsync(m, func(error) {}); err != nil {
+			c.log.Warn("response not published", "topic", o.props.ResponseTopic, "error", err)
+		}
+	}
+	if err := c.broker.PublishAsync(mqttcore.Message{Topic: o.target.result, Payload: body, QoS: 1}, done); err != nil {
+		done(err)
+	}
+}
+
+// parseCommand reads a command's payload: bare text, or an object with a
+// value and an id.
+func parseCommand(payload []byte, p *adapters.Point) (v adapters.Value, id string, err error) {
+	text := strings.TrimSpace(string(payload))
+	if strings.HasPrefix(text, "{") {
+		var body struct {
+			Value json.RawMessage `json:"value"`
+			ID    json.RawMessage `json:"id"`
+		}
+		if err := json.Unmarshal([]byte(text), &body); err != nil {
+			return v, "", fmt.Errorf(`payload is not valid JSON (%w): expected {"value": 21.5, "id": "any"}`, err)
+		}
+		if json.Unmarshal(body.ID, &id) != nil {
+			id = string(body.ID) // a number as id comes back as it was
+		}
+		if len(body.Value) == 0 || string(body.Value) == "null" {
+			return v, id, errors.New(`payload has no "value"`)
+		}
+		text = string(body.Value)
+		if text[0] == '"' {
+			if err := json.Unmarshal(body.Value, &text); err != nil {
+				return v, id, err
+			}
+		}
+	}
+	if text == "" {
+		return v, id, errors.New("payload is empty: expected a value")
+	}
+	return parseValue(text, p), id, nil
+}
+
+// parseValue reads a word as the point's names, a switch word, a number, or
+// else as text. Whether the point can be set to it is the adapter's to say.
+func parseValue(text string, p *adapters.Point) adapters.Value {
+	for n, name := range p.Names {
+		if strings.EqualFold(name, text) {
+			return adapters.Int(n)
+		}
+	}
+	switch strings.ToLower(text) {
+	case "on", "true":
+		return adapters.Bool(true)
+	case "off", "false":
+		return adapters.Bool(false)
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return adapters.Int(n)
+	}
+	if f, err := strconv.ParseFloat(text, 64); err == nil && !adapters.Float(f).IsNone() {
+		return adapters.Float(f)
+	}
+	return adapters.String(text)
+}
