@@ -1,0 +1,102 @@
+package line
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Kind says what a line is made of and how it is timed.
+type Kind string
+
+// The kinds of line.
+const (
+	RTU  Kind = "rtu"  // Modbus RTU on a serial port: frames are parted by silence
+	TCP  Kind = "tcp"  // a network endpoint that frames by itself
+	UART Kind = "uart" // a serial port on which the device also speaks unasked
+)
+
+func (k Kind) serial() bool { return k == RTU || k == UART }
+
+// Config describes one line.
+type Config struct {
+	Name string // shown in logs and errors
+	Kind Kind
+	// Port is the path of a serial port, looked up again at every open, or
+	// host:port of a network endpoint (port 502 if left out).
+	Port   string
+	Serial Serial // serial kinds only
+	// Timeout is the longest wait for the first byte of an answer, counted
+	// from the end of the request on the wire; 10 ms to 60 s.
+	Timeout time.Duration
+	// Retries is how often an unanswered request is repeated before its
+	// device counts as away; 0 to 10. The line itself repeats nothing.
+	Retries int
+}
+
+// fieldError is an error of one configuration key.
+type fieldError struct{ field, text string }
+
+func (e *fieldError) Error() string { return e.text }
+
+// Field names the key, relative to the Config.
+func (e *fieldError) Field() string { return e.field }
+
+// Validate reports everything that is wrong with c, joined; each error has a
+// Field method that names its key.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &fieldError{field, fmt.Sprintf(format, args...)})
+	}
+	if c.Name == "" {
+		bad("name", "a line needs a name")
+	}
+	switch c.Kind {
+	case RTU, UART:
+		if c.Port == "" {
+			bad("port", "a serial line needs the path of its port, such as /dev/serial/by-id/…")
+		}
+		if text := c.Serial.fault(); text != "" {
+			bad("serial", "%s", text)
+		}
+	case TCP:
+		if err := checkEndpoint(c.Port); err != nil {
+			bad("port", "%q is no network endpoint: %v; write host:port, such as 192.168.1.20:502", c.Port, err)
+		}
+	default:
+		bad("kind", "unknown kind %q; use rtu, tcp or uart", c.Kind)
+	}
+	if c.Timeout < 10*time.Millisecond || c.Timeout > time.Minute {
+		bad("timeout", "timeout %v is outside 10ms to 1m", c.Timeout)
+	}
+	if c.Retries < 0 || c.Retries > 10 {
+		bad("retries", "retries %d is outside 0 to 10", c.Retries)
+	}
+	return errors.Join(errs...)
+}
+
+// endpoint completes host:port with Modbus's port.
+func endpoint(port string) string {
+	if _, _, err := net.SplitHostPort(port); err == nil {
+		return port
+	}
+	return net.JoinHostPort(strings.Trim(port, "[]"), "502")
+}
+
+func checkEndpoint(port string) error {
+	host, number, err := net.SplitHostPort(endpoint(port))
+	if err != nil {
+		return err
+	}
+	if host == "" {
+		return errors.New("the host is missing")
+	}
+	if n, err := strconv.Atoi(number); err != nil || n < 1 || n > 65535 {
+		return fmt.Errorf("port %q is not 1 to 65535", number)
+	}
+	return nil
+}
