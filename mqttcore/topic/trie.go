@@ -1,0 +1,195 @@
+package topic
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync/atomic"
+)
+
+// node is one level of a trie of topics. P is what a topic that ends here
+// carries. Writers, one at a time, change the atomic fields only; readers
+// follow them without waiting. A node that was pruned may still be under a
+// reader's feet: it stays as it was and is simply no longer found.
+type node[P any] struct {
+	level  string // this level's text; does not change
+	hash   uint64 // of level
+	parent *node[P]
+	kids   atomic.Pointer[table[P]] // nil: none
+	own    atomic.Pointer[P]        // of the topic that ends here; nil: none
+	plus   atomic.Pointer[node[P]]  // the level +
+	rest   atomic.Pointer[P]        // of the filter that goes on with # alone
+}
+
+// trie is the root and what all its nodes share.
+type trie[P any] struct {
+	seed maphash.Seed
+	root node[P]
+	// gone stands in a table where a node was. It carries nothing and its
+	// level is in no topic, so that readers need not know it.
+	gone *node[P]
+}
+
+func (t *trie[P]) init() {
+	t.seed = maphash.MakeSeed()
+	t.gone = &node[P]{level: "#"}
+}
+
+// cut splits off the level that starts at off; next is where the following one
+// starts, len(s)+1 if there is none.
+func cut(s string, off int) (level string, next int) {
+	if i := strings.IndexByte(s[off:], '/'); i >= 0 {
+		return s[off : off+i], off + i + 1
+	}
+	return s[off:], len(s) + 1
+}
+
+// kid finds the child for a level.
+func (t *trie[P]) kid(n *node[P], level string) *node[P] {
+	kids := n.kids.Load()
+	if kids == nil {
+		return nil
+	}
+	return kids.find(level, maphash.String(t.seed, level))
+}
+
+// grow finds or makes the child for a level. last says that the topic ends
+// with it: then the text of the level is shared with the topic, which whoever
+// holds the topic pays for. Others are copied so as not to keep all of it.
+func (t *trie[P]) grow(n *node[P], level string, last bool) *node[P] {
+	if level == "+" {
+		if p := n.plus.Load(); p != nil {
+			return p
+		}
+		p := &node[P]{level: "+", parent: n}
+		n.plus.Store(p)
+		return p
+	}
+	hash := maphash.String(t.seed, level)
+	kids := n.kids.Load()
+	if kids != nil {
+		if k := kids.find(level, hash); k != nil {
+			return k
+		}
+	}
+	if !last {
+		level = strings.Clone(level)
+	}
+	k := &node[P]{level: level, hash: hash, parent: n}
+	if kids == nil {
+		kids = newTable[P](1)
+		kids.add(k, t.gone)
+		n.kids.Store(kids)
+		return k
+	}
+	if !kids.add(k, t.gone) {
+		kids = kids.resized(t.gone)
+		kids.add(k, t.gone)
+		n.kids.Store(kids)
+	}
+	return k
+}
+
+// prune takes n out of the trie if it carries nothing any more, and then its
+// parents.
+func (t *trie[P]) prune(n *node[P]) {
+	for n != &t.root && n.own.Load() == nil && n.rest.Load() == nil &&
+		n.kids.Load() == nil && n.plus.Load() == nil {
+		up := n.parent
+		if n.level == "+" {
+			up.plus.Store(nil)
+		} else {
+			kids := up.kids.Load()
+			kids.remove(n, t.gone)
+			switch {
+			case kids.live == 0:
+				up.kids.Store(nil)
+			case kids.live*8 < len(kids.slots):
+				up.kids.Store(kids.resized(t.gone))
+			}
+		}
+		n = up
+	}
+}
+
+// table is a hash table of children, open addressing with linear probing.
+// Readers use slots alone; used and live are the writer's.
+type table[P any] struct {
+	slots []atomic.Pointer[node[P]] // a power of two
+	used  int                       // slots that are not nil
+	live  int                       // of them, without those marked gone
+}
+
+// Up to crowded slots a table may be full, as a probe then ends soon anyway.
+const crowded = 8
+
+func newTable[P any](size int) *table[P] {
+	return &table[P]{slots: make([]atomic.Pointer[node[P]], size)}
+}
+
+func (t *table[P]) find(level string, hash uint64) *node[P] {
+	mask := uint64(len(t.slots) - 1)
+	for i := range uint64(len(t.slots)) {
+		n := t.slots[(hash+i)&mask].Load()
+		if n == nil {
+			return nil
+		}
+		if n.hash == hash && n.level == level {
+			return n
+		}
+	}
+	return nil
+}
+
+// add puts in a node that is not there yet; false if it has no room.
+func (t *table[P]) add(n, gone *node[P]) bool {
+	if t.full() {
+		return false
+	}
+	mask := uint64(len(t.slots) - 1)
+	for i := n.hash; ; i++ {
+		slot := &t.slots[i&mask]
+		if was := slot.Load(); was == nil || was == gone {
+			if was == nil {
+				t.used++
+			}
+			t.live++
+			slot.Store(n)
+			return true
+		}
+	}
+}
+
+func (t *table[P]) full() bool {
+	if len(t.slots) <= crowded {
+		return t.used == len(t.slots)
+	}
+	return t.used*4 >= len(t.slots)*3
+}
+
+func (t *table[P]) remove(n, gone *node[P]) {
+	mask := uint64(len(t.slots) - 1)
+	for i := range uint64(len(t.slots)) {
+		slot := &t.slots[(n.hash+i)&mask]
+		if slot.Load() == n {
+			slot.Store(gone)
+			t.live--
+			return
+		}
+	}
+}
+
+// resized copies the table with room for about as many nodes again. The old
+// one is left as it is for those who read it now.
+func (t *table[P]) resized(gone *node[P]) *table[P] {
+	size := 1
+	for size < t.live+1 || size > crowded && size*2 < t.live*3 {
+		size *= 2
+	}
+	r := newTable[P](size)
+	for i := range t.slots {
+		if n := t.slots[i].Load(); n != nil && n != gone {
+			r.add(n, gone)
+		}
+	}
+	return r
+}
