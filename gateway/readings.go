@@ -47,6 +47,8 @@ type readings struct {
 	outlets map[*adapters.Point]outlet
 	// availability is the topic for each device's availability.
 	availability map[string]string
+	// onBack is called when a device answers again; it must not block.
+	onBack map[string]func()
 
 	ready chan struct{}
 	more  chan struct{} // holds one token while news waits
@@ -66,6 +68,7 @@ func newReadings(b *mqttcore.Broker, board *board, bare bool, log *slog.Logger) 
 		broker: b, board: board, log: log, bare: bare,
 		outlets:      map[*adapters.Point]outlet{},
 		availability: map[string]string{},
+		onBack:       map[string]func(){},
 		ready:        make(chan struct{}),
 		more:         make(chan struct{}, 1),
 		window:       make(chan struct{}, publishWindow),
@@ -98,6 +101,9 @@ func (r *readings) Availability(device string, online bool, reason string) {
 	r.signal()
 	if online {
 		r.log.Info("device online", "device", device)
+		if back := r.onBack[device]; back != nil {
+			back()
+		}
 	} else {
 		r.log.Warn("device offline", "device", device, "reason", reason)
 	}
@@ -221,14 +227,14 @@ func (r *readings) message(n news) (mqttcore.Message, bool) {
 
 // settle waits until the broker has answered for every publish.
 func (r *readings) settle(ctx context.Context) error {
-	for range publishWindow {
+	for free := range publishWindow {
 		select {
 		case r.window <- struct{}{}:
 		case <-ctx.Done():
 			r.mu.Lock()
 			waiting := len(r.queue)
 			r.mu.Unlock()
-			return fmt.Errorf("%d readings were not accepted within %s of the stop", waiting+len(r.window), drainLimit)
+			return fmt.Errorf("%d readings were not accepted within %s of the stop", waiting+len(r.window)-free, drainLimit)
 		}
 	}
 	return nil

@@ -17,7 +17,6 @@ type screen struct {
 	board *board
 	live  bool              // a terminal: redraw in place
 	size  func() (w, h int) // of the terminal, in cells
-	head  []string          // lines above the table: addresses
 	ready chan struct{}
 
 	mu    sync.Mutex
@@ -27,8 +26,8 @@ type screen struct {
 // redraw is how often the table is refreshed.
 const redraw = 500 * time.Millisecond
 
-func newScreen(out io.Writer, b *board, live bool, size func() (int, int), head []string) *screen {
-	return &screen{out: out, board: b, live: live, size: size, head: head, ready: make(chan struct{})}
+func newScreen(out io.Writer, b *board, live bool, size func() (int, int)) *screen {
+	return &screen{out: out, board: b, live: live, size: size, ready: make(chan struct{})}
 }
 
 // String names the task.
@@ -41,9 +40,6 @@ func (s *screen) Ready() <-chan struct{} { return s.ready }
 func (s *screen) Run(ctx context.Context) error {
 	changes := s.board.watch()
 	defer s.board.unwatch(changes)
-	for _, line := range s.head {
-		fmt.Fprintln(s.out, line)
-	}
 	close(s.ready)
 	if !s.live {
 		return s.stream(ctx, changes)
@@ -58,6 +54,11 @@ func (s *screen) Run(ctx context.Context) error {
 			s.draw()
 		}
 	}
+}
+
+// announce prints where the gateway can be reached.
+func (s *screen) announce(addresses []string) {
+	s.Write([]byte("sluice serves " + strings.Join(addresses, " and ") + "\n"))
 }
 
 // stream prints each reading as a line.

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// sluiceBinary is the real program, built once for all tests.
+var sluiceBinary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "sluice-test")
+	if err != nil {
+		panic(err)
+	}
+	sluiceBinary = filepath.Join(dir, "sluice")
+	build := exec.Command("go", "build", "-o", sluiceBinary, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building sluice: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// process is a running program whose output can be waited for.
+type process struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	name string
+
+	mu     sync.Mutex
+	lines  []string
+	grew   chan struct{} // closed and replaced with every line
+	exited chan struct{}
+}
+
+// launch starts a program. It is killed at the end of the test at the latest.
+func launch(t *testing.T, env []string, program string, args ...string) *process {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		if path, err = exec.LookPath("/usr/sbin/" + program); err != nil {
+			t.Fatalf("%s is missing: run `make peers`", program)
+		}
+	}
+	p := &process{t: t, name: filepath.Base(program), grew: make(chan struct{}), exited: make(chan struct{})}
+	p.cmd = exec.Command(path, args...)
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = w, w
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	go p.read(r)
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("last output of %s:\n%s", p.name, strings.Join(p.tail(15), "\n"))
+		}
+	})
+	return p
+}
+
+// read gathers the output and ends when the program has.
+func (p *process) read(r *os.File) {
+	defer r.Close()
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, 1<<20)
+	for in.Scan() {
+		p.mu.Lock()
+		p.lines = append(p.lines, in.Text())
+		close(p.grew)
+		p.grew = make(chan struct{})
+		p.mu.Unlock()
+	}
+	p.cmd.Wait()
+	close(p.exited)
+}
+
+// output copies all lines so far; grew is closed when there are more.
+func (p *process) output() (lines []string, grew <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.lines...), p.grew
+}
+
+func (p *process) tail(n int) []string {
+	lines, _ := p.output()
+	return lines[max(0, len(lines)-n):]
+}
+
+// await waits until enough of the output satisfies what is looked for.
+func (p *process) await(what string, limit time.Duration, enough func(lines []string) bool) {
+	p.t.Helper()
+	late := time.After(limit)
+	for {
+		lines, grew := p.output()
+		if enough(lines) {
+			return
+		}
+		select {
+		case <-grew:
+		case <-p.exited:
+			if lines, _ = p.output(); !enough(lines) {
+				p.t.Fatalf("%s ended before: %s", p.name, what)
+			}
+		case <-late:
+			p.t.Fatalf("%s: not within %s: %s", p.name, limit, what)
+		}
+	}
+}
+
+// awaitLine waits for a line that contains text and gives it.
+func (p *process) awaitLine(text string, limit time.Duration) (found string) {
+	p.t.Helper()
+	p.await("a line with "+text, limit, func(lines []string) bool {
+		for _, l := range lines {
+			if strings.Contains(l, text) {
+				found = l
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// kill ends the program at once, as a power cut would.
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// terminate asks the program to stop and gives its exit status.
+func (p *process) terminate(limit time.Duration) int {
+	p.t.Helper()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	return p.wait(limit)
+}
+
+// wait waits for the program to end by itself.
+func (p *process) wait(limit time.Duration) int {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(limit):
+		p.t.Fatalf("%s did not end within %s", p.name, limit)
+		return -1
+	}
+}
+
+// freePort finds a TCP port that nobody uses.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// mosquitto starts a real mosquitto that keeps its sessions in dir.
+func mosquitto(t *testing.T, dir string, port int) *process {
+	t.Helper()
+	conf := filepath.Join(dir, "mosquitto.conf")
+	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\n"+
+		"max_queued_messages 0\nmax_inflight_messages 100\nuser root\n", port, dir)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, nil, "mosquitto", "-c", conf)
+	awaitPort(t, port)
+	return p
+}
+
+// awaitPort waits until somebody listens on the port.
+func awaitPort(t *testing.T, port int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	var d net.Dialer
+	for {
+		c, err := d.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			c.Close()
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("nobody listens on port %d: %v", port, err)
+		}
+	}
+}
+
+// subscribe starts a mosquitto_sub that prints topic, tab, payload.
+func subscribe(t *testing.T, port int, args ...string) *process {
+	t.Helper()
+	return launch(t, nil, "mosquitto_sub", append([]string{"-p", fmt.Sprint(port), "-F", "%t\t%p"}, args...)...)
+}
+
+// publish runs mosquitto_pub to its end.
+func publish(t *testing.T, port int, args ...string) {
+	t.Helper()
+	p := launch(t, nil, "mosquitto_pub", append([]string{"-p", fmt.Sprint(port)}, args...)...)
+	if code := p.wait(20 * time.Second); code != 0 {
+		t.Fatalf("mosquitto_pub: exit status %d: %q", code, p.tail(3))
+	}
+}
+
+// site is a folder with a configuration to run the gateway in.
+type site struct {
+	t    *testing.T
+	dir  string
+	file string
+}
+
+func newSite(t *testing.T, config string) *site {
+	t.Helper()
+	s := &site{t: t, dir: t.TempDir()}
+	s.file = filepath.Join(s.dir, "config.toml")
+	if err := os.WriteFile(s.file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// start runs the gateway until it serves.
+func (s *site) start(args ...string) *process {
+	s.t.Helper()
+	p := launch(s.t, []string{"STATE_DIRECTORY=", "NOTIFY_SOCKET=", "WATCHDOG_USEC="}, sluiceBinary, append([]string{"run", "-c", s.file}, args...)...)
+	p.awaitLine("serving", 20*time.Second)
+	return p
+}
+
+// sample is a published reading as its receivers see it.
+type message struct {
+	topic, payload string
+}
+
+// parseMessages reads what mosquitto_sub printed.
+func parseMessages(lines []string) []message {
+	var all []message
+	for _, l := range lines {
+		if topic, payload, ok := strings.Cut(l, "\t"); ok {
+			all = append(all, message{topic, payload})
+		}
+	}
+	return all
+}
+
+// reading is the JSON of a published reading.
+type reading struct {
+	Value   json.RawMessage `json:"value"`
+	Unit    string          `json:"unit"`
+	Time    time.Time       `json:"time"`
+	Quality string          `json:"quality"`
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"sluice/adapters"
+	"sluice/gateway/cli"
+	"sluice/gateway/web"
+	"sluice/mqttcore"
+)
+
+// healthEvery is the period of the health topics.
+const healthEvery = 10 * time.Second
+
+// health tells how the gateway is: to the status page, on its own topics, and
+// to the service manager. It implements web.Source and task.
+type health struct {
+	g     *gateway
+	ready chan struct{}
+}
+
+func newHealth(g *gateway) *health { return &health{g: g, ready: make(chan struct{})} }
+
+// String names the task.
+func (h *health) String() string { return "health" }
+
+// Ready is closed when the gateway has said that it is online.
+func (h *health) Ready() <-chan struct{} { return h.ready }
+
+// topic is one of the gateway's own topics.
+func (h *health) topic(rest string) string { return "sluice/" + h.g.cfg.Gateway.ID + "/" + rest }
+
+// availability is the topic that says whether the gateway itself is there.
+func (h *health) availability() string { return h.topic("availability") }
+
+// Run publishes health until ctx ends.
+func (h *health) Run(ctx context.Context) error {
+	h.publish(ctx, h.availability(), []byte("online"), 1)
+	close(h.ready)
+	tick := time.NewTicker(healthEvery)
+	defer tick.Stop()
+	for {
+		h.report(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			h.publish(last, h.availability(), []byte("offline"), 1)
+			return nil
+		}
+	}
+}
+
+// report publishes the health of each line and upstream.
+func (h *health) report(ctx context.Context) {
+	s := h.Status()
+	for _, l := range s.Lines {
+		h.publishJSON(ctx, h.topic("line/"+l.Name), l)
+	}
+	for _, u := range s.Upstreams {
+		h.publishJSON(ctx, h.topic("upstream/"+u.Name), u)
+	}
+	if err := notifyStatus(h.sentence()); err != nil {
+		h.g.log.Warn("service manager not told", "error", err)
+	}
+}
+
+// beat sends a message through the broker to nobody in particular.
+func (h *health) beat(ctx context.Context) {
+	_ = h.g.broker.Publish(ctx, mqttcore.Message{Topic: h.topic("beat")}) // that it returns is the point
+}
+
+func (h *health) publishJSON(ctx context.Context, topic string, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		h.g.log.Error("health not published", "topic", topic, "error", err)
+		return
+	}
+	h.publish(ctx, topic, body, 0)
+}
+
+func (h *health) publish(ctx context.Context, topic string, body []byte, qos byte) {
+	m := mqttcore.Message{Topic: topic, Payload: body, QoS: qos, Retain: true, Live: true}
+	if err := h.g.broker.Publish(ctx, m); err != nil && ctx.Err() == nil {
+		h.g.log.Error("health not published", "topic", topic, "error", err)
+	}
+}
+
+// sentence is the gateway's state in one line.
+func (h *health) sentence() string {
+	parts := []string{
+		fmt.Sprintf("%d of %d devices answer", h.g.board.online(), len(h.g.cfg.Devices)),
+		fmt.Sprintf("%d clients", h.g.broker.Stats().Connected),
+	}
+	for _, u := range h.upstreams() {
+		switch {
+		case u.Connected:
+			parts = append(parts, fmt.Sprintf("%s: up, %d queued", u.Name, u.BacklogMessages))
+		case u.Since.IsZero():
+			parts = append(parts, fmt.Sprintf("%s: not yet up, %d queued", u.Name, u.BacklogMessages))
+		default:
+			parts = append(parts, fmt.Sprintf("%s: down for %s, %d queued", u.Name, time.Since(u.Since).Round(time.Second), u.BacklogMessages))
+		}
+	}
+	return strings.Join(parts, " · ")
+}
+
+// Health implements web.Source: why the gateway can't do its work. A device
+// or an upstream that is away is the field's trouble, not the gateway's.
+func (h *health) Health() []string {
+	var reasons []string
+	if failed := h.g.store.Stats().Failed; failed != "" {
+		reasons = append(reasons, "the durable log accepts nothing: "+failed)
+	}
+	if h.g.readings.broken.Load() {
+		reasons = append(reasons, "the broker refuses readings")
+	}
+	for _, name := range h.g.watchdog.Stale() {
+		reasons = append(reasons, name+" makes no progress")
+	}
+	return reasons
+}
+
+// Status implements web.Source.
+func (h *health) Status() web.Status {
+	b, s := h.g.broker.Stats(), h.g.store.Stats()
+	return web.Status{
+		Gateway: h.g.cfg.Gateway.ID, Version: cli.BuildVersion().Version, Started: h.g.started,
+		Lines: h.lines(), Devices: h.devices(), Upstreams: h.upstreams(),
+		Broker: web.Broker{
+			Clients: uint64(b.Connected), Sessions: uint64(b.Sessions), Subscriptions: uint64(b.Subscriptions),
+			Retained: uint64(b.Retained), Received: b.PublishReceived, Sent: b.PublishSent,
+			Dropped: b.Dropped + h.g.readings.dropped.Load() + h.g.readings.refused.Load(),
+		},
+		Store: web.Store{
+			Bytes: uint64(s.Bytes), Segments: uint64(s.Segments), Appended: s.Appended, Commits: s.Commits,
+			Dropped: s.Dropped, Quarantined: s.QuarantinedBytes, Error: s.Failed,
+		},
+	}
+}
+
+func (h *health) lines() []web.Line {
+	out := make([]web.Line, 0, len(h.g.lines))
+	for _, l := range h.g.lines {
+		s := l.Stats()
+		w := web.Line{
+			Name: s.Name, Kind: string(s.Kind), Port: s.Port, Open: s.Open, Reason: s.Reason, Load: s.Load,
+			Requests: s.Requests, Timeouts: s.Timeouts, CRCErrors: s.Checksum, GarbageBytes: s.Garbage,
+			Reopens: max(s.Opens, 1) - 1, P50Seconds: s.P50.Seconds(), P99Seconds: s.P99.Seconds(),
+		}
+		if p := h.g.pollers[s.Name]; p != nil {
+			for _, d := range p.Stats() {
+				w.Exceptions += d.Exceptions
+			}
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func (h *health) devices() []web.Device {
+	measured := map[string]web.Device{}
+	for _, p := range h.g.pollers {
+		for _, d := range p.Stats() {
+			measured[d.Name] = web.Device{
+				OK: d.Answers, Timeouts: d.Timeouts, CRCErrors: d.BadFrames, Exceptions: d.Exceptions,
+				LastOK: d.LastAnswer, P50Seconds: d.P50.Seconds(), P99Seconds: d.P99.Seconds(),
+			}
+		}
+	}
+	for _, u := range h.g.listeners {
+		for _, d := range u.Stats() {
+			measured[d.Name] = web.Device{OK: d.Matched, LastOK: d.LastMatch}
+		}
+	}
+	out := make([]web.Device, 0, len(h.g.cfg.Devices))
+	for i := range h.g.cfg.Devices {
+		d := &h.g.cfg.Devices[i]
+		w := measured[d.Name]
+		at := h.g.board.device(d.Name)
+		w.Name, w.Line, w.Topic, w.Online, w.Reason = d.Name, d.Line, d.Topic, at.Online, at.Reason
+		w.Points = []web.Point{}
+		for _, p := range d.Points {
+			r, _ := h.g.board.of(p.Point)
+			wp := web.Point{Name: p.Name, Topic: p.Topic, Unit: p.Unit, Time: r.Time}
+			if !r.Time.IsZero() {
+				wp.Quality = r.Quality.String()
+				if r.Quality == adapters.Good {
+					wp.Value = r.Value.AppendJSON(nil)
+				}
+			}
+			w.Points = append(w.Points, wp)
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func (h *health) upstreams() []web.Upstream {
+	out := make([]web.Upstream, 0, len(h.g.links))
+	for i, l := range h.g.links {
+		s := l.Stats()
+		out = append(out, web.Upstream{
+			Name: h.g.cfg.Upstreams[i].Name, URL: h.g.cfg.Upstreams[i].URL, Connected: s.Connected, Since: s.Since,
+			LastError: s.LastError, BacklogMessages: s.Backlog, BacklogBytes: s.BacklogBytes,
+			OldestSeconds: s.OldestBacklog.Seconds(), Forwarded: s.Forwarded, Received: s.Received, DeadLettered: s.DeadLettered,
+		})
+	}
+	return out
+}

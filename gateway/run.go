@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"sluice/adapters"
+	"sluice/adapters/line"
+	"sluice/adapters/modbus"
+	"sluice/adapters/uart"
+	"sluice/bridge"
+	"sluice/gateway/cli"
+	"sluice/gateway/config"
+	"sluice/gateway/web"
+	"sluice/mqttcore"
+	"sluice/mqttcore/store"
+)
+
+// stopLimit bounds an orderly stop.
+const stopLimit = 5 * time.Second
+
+// run is `sluice run`.
+func run(ctx context.Context, o cli.RunOptions) error {
+	cfg, err := config.Load(o.Config)
+	if err != nil {
+		return cli.ConfigError(err)
+	}
+	board := newBoard()
+	shown, log := newOutput(o, board)
+	for _, w := range cfg.Warnings {
+		log.Warn(w.Text, "file", w.File, "line", w.Line, "hint", w.Hint)
+	}
+	g, err := newGateway(cfg, board, log)
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	return g.run(ctx, shown)
+}
+
+// newOutput decides where readings and logs go. The screen is nil where no
+// readings are shown.
+func newOutput(o cli.RunOptions, b *board) (*screen, *slog.Logger) {
+	onTerminal := term.IsTerminal(int(os.Stdout.Fd()))
+	var shown *screen
+	if !o.Quiet {
+		shown = newScreen(os.Stdout, b, onTerminal, func() (int, int) {
+			w, h, err := term.GetSize(int(os.Stdout.Fd()))
+			if err != nil {
+				return 80, 24
+			}
+			return w, h
+		})
+	}
+	var logTo io.Writer = os.Stderr
+	errTerminal := term.IsTerminal(int(os.Stderr.Fd()))
+	if shown != nil && onTerminal && errTerminal {
+		logTo = shown // both on one terminal: keep the table whole
+	}
+	format := o.LogFormat
+	if format == "" {
+		format = "text"
+		if errTerminal {
+			format = "human"
+		}
+	}
+	level := slog.LevelInfo
+	_ = level.UnmarshalText([]byte(o.LogLevel)) // checked with the command line
+	return shown, newLogger(logTo, format, level)
+}
+
+// gateway is all rooms, wired.
+type gateway struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	started time.Time
+
+	store     *store.Store
+	broker    *mqttcore.Broker
+	links     []*bridge.Link
+	lines     []*line.Line
+	pollers   map[string]*modbus.Poller // by line
+	listeners map[string]*uart.Listener // by line
+	readings  *readings
+	commands  *commands
+	health    *health
+	web       *web.Server
+	watchdog  *watchdog
+	board     *board
+	group     group
+}
+
+// newGateway builds everything the configuration asks for. It opens the
+// durable log and the simulated field; nothing runs yet.
+func newGateway(cfg *config.Config, b *board, log *slog.Logger) (*gateway, error) {
+	g := &gateway{
+		cfg: cfg, log: log, board: b, started: time.Now(),
+		pollers: map[string]*modbus.Poller{}, listeners: map[string]*uart.Listener{},
+	}
+	var err error
+	if g.watchdog, err = newWatchdog(log); err != nil {
+		return nil, err
+	}
+	opts := cfg.Store
+	opts.Log = log
+	if g.store, err = store.Open(opts); err != nil {
+		return nil, err
+	}
+	cfg.Broker.Version = cli.BuildVersion().Version
+	g.broker = mqttcore.New(cfg.Broker, g.store, log)
+	g.readings = newReadings(g.broker, b, cfg.Gateway.Payload == config.PayloadValue, log)
+	g.commands = newCommands(g.broker, log)
+	g.health = newHealth(g)
+	g.web = web.New(cfg.Web, g.health, log)
+	for i := range cfg.Upstreams {
+		up := cfg.Upstreams[i].Config
+		up.Availability = g.health.availability()
+		g.links = append(g.links, bridge.New(up, g.broker, log))
+	}
+	field, err := newField(cfg, log)
+	if err != nil {
+		g.close()
+		return nil, err
+	}
+	for i := range cfg.Lines {
+		g.addLine(&cfg.Lines[i])
+	}
+	for i := range cfg.Devices {
+		g.addDevice(&cfg.Devices[i])
+	}
+	b.summary = g.health.sentence
+
+	// From the log upwards; stopped from the pollers downwards.
+	g.group.stopLimit = stopLimit
+	g.group.add(g.store)
+	g.group.add(g.broker)
+	consumers := []task{g.readings, g.commands}
+	for _, l := range g.links {
+		consumers = append(consumers, l)
+	}
+	g.group.add(consumers...)
+	if field != nil {
+		g.group.add(field)
+	}
+	var lines, devices []task
+	for _, l := range g.lines {
+		lines = append(lines, l)
+		if p := g.pollers[l.Config().Name]; p != nil {
+			devices = append(devices, p)
+		}
+		if u := g.listeners[l.Config().Name]; u != nil {
+			devices = append(devices, u)
+		}
+	}
+	g.group.add(lines...)
+	g.group.add(devices...)
+	g.group.add(g.health, g.web, newProgress(g), g.watchdog)
+	return g, nil
+}
+
+// addLine makes one line and what speaks on it.
+func (g *gateway) addLine(lc *config.Line) {
+	l := line.New(lc.Config, g.log)
+	g.lines = append(g.lines, l)
+	var masters []modbus.DeviceConfig
+	var talkers []uart.DeviceConfig
+	for _, d := range g.cfg.DevicesOn(lc.Name) {
+		if d.Modbus != nil {
+			masters = append(masters, *d.Modbus)
+		}
+		if d.UART != nil {
+			talkers = append(talkers, *d.UART)
+		}
+	}
+	if len(masters) > 0 {
+		g.pollers[lc.Name] = modbus.NewPoller(l, masters, g.readings, g.log)
+	}
+	if len(talkers) > 0 {
+		g.listeners[lc.Name] = uart.NewListener(l, talkers, g.readings, g.log)
+	}
+}
+
+// addDevice tells readings and commands where the device's points belong.
+func (g *gateway) addDevice(d *config.Device) {
+	g.readings.availability[d.Name] = d.Availability()
+	var writer adapters.Writer
+	if p := g.pollers[d.Line]; p != nil {
+		writer = p.Device(d.Name)
+	} else if u := g.listeners[d.Line]; u != nil {
+		writer = u.Device(d.Name)
+	}
+	var w *worker
+	for _, p := range d.Points {
+		g.board.add(p.Point, p.Topic)
+		g.readings.outlets[p.Point] = outlet{topic: p.Topic, quotedUnit: quoteJSON(p.Unit), qos: p.QoS, retain: p.Retain}
+		if p.Writable {
+			if w == nil {
+				w = g.commands.device(writer, d.OnOffline == config.KeepCommand)
+			}
+			g.commands.add(p.Point, p.SetTopic(), p.ResultTopic(), w)
+		}
+	}
+	if w != nil {
+		g.readings.onBack[d.Name] = w.deviceBack
+	}
+}
+
+// run starts everything and stops it in order when ctx ends.
+func (g *gateway) run(ctx context.Context, shown *screen) error {
+	g.broker.RemoveConsumers(g.consumers()...)
+	if shown != nil {
+		g.group.add(shown)
+	}
+	ready := func() {
+		addresses := g.addresses()
+		g.log.Info("serving", "addresses", strings.Join(addresses, " "), "config", g.cfg.String())
+		if shown != nil {
+			shown.announce(addresses)
+		}
+		if err := notifyReady(g.health.sentence()); err != nil {
+			g.log.Warn("service manager not told", "error", err)
+		}
+	}
+	stopping := func() {
+		g.log.Info("stopping", "why", cause(ctx))
+		if err := notifyStopping(); err != nil {
+			g.log.Warn("service manager not told", "error", err)
+		}
+	}
+	err := g.group.run(ctx, ready, stopping)
+	if err == nil {
+		g.log.Info("stopped")
+	}
+	return err
+}
+
+// consumers names the durable consumers that the configuration has.
+func (g *gateway) consumers() []string {
+	names := []string{commandConsumer}
+	for i := range g.cfg.Upstreams {
+		names = append(names, bridge.ConsumerName(g.cfg.Upstreams[i].Name))
+	}
+	return names
+}
+
+// addresses tells where the gateway can be reached.
+func (g *gateway) addresses() []string {
+	var all []string
+	for _, a := range g.broker.Addrs() {
+		all = append(all, "mqtt://"+a.String())
+	}
+	if a := g.web.Addr(); a != nil {
+		all = append(all, "http://"+a.String()+"/")
+	}
+	return all
+}
+
+// close gives back what newGateway opened. After run it finds nothing to do.
+func (g *gateway) close() {
+	if err := g.store.Close(); err != nil {
+		g.log.Error("store not closed", "error", err)
+	}
+}
+
+// cause words why a context ended, for the log.
+func cause(ctx context.Context) string {
+	if err := context.Cause(ctx); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint("a task failed")
+}

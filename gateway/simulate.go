@@ -1,0 +1,188 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"regexp"
+	"regexp/syntax"
+	"strings"
+	"time"
+
+	"sluice/adapters/modbus"
+	"sluice/adapters/sim"
+	"sluice/adapters/uart"
+	"sluice/gateway/config"
+)
+
+// simulatedTurnaround is what ordinary devices take to answer.
+const simulatedTurnaround = 8 * time.Millisecond
+
+// newField makes the simulated field for the lines of cfg whose port is
+// "sim", and points those lines at it. It gives nil where there are none.
+func newField(cfg *config.Config, log *slog.Logger) (*sim.Field, error) {
+	var lines []sim.LineConfig
+	for i := range cfg.Lines {
+		if !cfg.Lines[i].Sim {
+			continue
+		}
+		l, err := simulatedLine(cfg, &cfg.Lines[i])
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, l)
+	}
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	field, err := sim.New(lines, log)
+	if err != nil {
+		return nil, err
+	}
+	for i := range cfg.Lines {
+		if cfg.Lines[i].Sim {
+			cfg.Lines[i].Port = field.Path(cfg.Lines[i].Name)
+		}
+	}
+	return field, nil
+}
+
+// simulatedLine describes the devices that the configuration expects on l.
+func simulatedLine(cfg *config.Config, l *config.Line) (sim.LineConfig, error) {
+	out := sim.LineConfig{
+		Name: l.Name, Kind: string(l.Kind),
+		Baud: l.Serial.Baud, DataBits: l.Serial.DataBits, Parity: l.Serial.Parity, StopBits: l.Serial.StopBits,
+	}
+	for _, d := range cfg.DevicesOn(l.Name) {
+		switch {
+		case d.Modbus != nil:
+			slave := sim.SlaveConfig{Unit: d.Modbus.Unit, Turnaround: simulatedTurnaround, Strict: true}
+			for _, p := range d.Modbus.Points {
+				slave.Points = append(slave.Points, simulatedRegister(p))
+			}
+			out.Slaves = append(out.Slaves, slave)
+		case d.UART != nil:
+			t, err := simulatedTalker(d.UART)
+			if err != nil {
+				return out, fmt.Errorf("device %q: %w", d.Name, err)
+			}
+			out.Talkers = append(out.Talkers, t)
+		}
+	}
+	return out, nil
+}
+
+func simulatedRegister(p modbus.PointConfig) sim.PointConfig {
+	return sim.PointConfig{
+		Name: p.Point.Name, Table: p.Table.String(), Address: p.Address,
+		Type: p.Type.String(), Order: p.Order.String(), Scale: p.Scale, Offset: p.Offset,
+		Wave:     sim.Guess(p.Point.Name, p.Point.Unit, p.Point.Min, p.Point.Max),
+		Writable: p.Point.Writable,
+	}
+}
+
+// simulatedTalker makes a device whose lines match what the configuration
+// looks for and which confirms the commands that it sends.
+func simulatedTalker(d *uart.DeviceConfig) (sim.TalkerConfig, error) {
+	until := d.Until
+	if until == "" {
+		until = "\n"
+	}
+	t := sim.TalkerConfig{Every: time.Second, Turnaround: simulatedTurnaround}
+	if d.Match != nil {
+		text, err := sample(d.Match)
+		if err != nil {
+			return t, err
+		}
+		t.Template = text + until
+	}
+	for _, p := range d.Points {
+		if p.From != "" {
+			t.Points = append(t.Points, sim.TalkerPoint{
+				Name: p.From, Wave: sim.Guess(p.Point.Name, p.Point.Unit, p.Point.Min, p.Point.Max),
+				Decimals: decimals(d.Match, p.From),
+			})
+		}
+		if p.Send != "" {
+			a := sim.AnswerConfig{Command: strings.ReplaceAll(p.Send, "{value}", "{"+p.Point.Name+"}")}
+			if p.Expect != nil {
+				text, err := sample(p.Expect)
+				if err != nil {
+					return t, err
+				}
+				a.Reply = text + until
+			}
+			t.Answers = append(t.Answers, a)
+		}
+	}
+	return t, nil
+}
+
+// sample gives a text that re matches, with {name} for each named group.
+func sample(re *regexp.Regexp) (string, error) {
+	tree, err := syntax.Parse(re.String(), syntax.Perl)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	if err := write(&b, tree); err != nil {
+		return "", fmt.Errorf("%s cannot be simulated: %w", re, err)
+	}
+	return b.String(), nil
+}
+
+// write appends a text for the expression: plain text as it is, named groups
+// by name, what may be left out not at all.
+func write(b *strings.Builder, re *syntax.Regexp) error {
+	switch re.Op {
+	case syntax.OpLiteral:
+		b.WriteString(string(re.Rune))
+	case syntax.OpConcat:
+		for _, sub := range re.Sub {
+			if err := write(b, sub); err != nil {
+				return err
+			}
+		}
+	case syntax.OpCapture:
+		if re.Name == "" {
+			return write(b, re.Sub[0])
+		}
+		b.WriteString("{" + re.Name + "}")
+	case syntax.OpPlus:
+		return write(b, re.Sub[0])
+	case syntax.OpAlternate:
+		return write(b, re.Sub[0])
+	case syntax.OpCharClass:
+		b.WriteRune(re.Rune[0])
+	case syntax.OpStar, syntax.OpQuest, syntax.OpEmptyMatch,
+		syntax.OpBeginLine, syntax.OpEndLine, syntax.OpBeginText, syntax.OpEndText, syntax.OpWordBoundary:
+	default:
+		return fmt.Errorf("it has %q; use plain text and named groups", re)
+	}
+	return nil
+}
+
+// decimals tells how many digits after the point the named group takes.
+func decimals(match *regexp.Regexp, group string) int {
+	tree, err := syntax.Parse(match.String(), syntax.Perl)
+	if err != nil {
+		return 0
+	}
+	var find func(re *syntax.Regexp) *syntax.Regexp
+	find = func(re *syntax.Regexp) *syntax.Regexp {
+		if re.Op == syntax.OpCapture && re.Name == group {
+			return re.Sub[0]
+		}
+		for _, sub := range re.Sub {
+			if found := find(sub); found != nil {
+				return found
+			}
+		}
+		return nil
+	}
+	if sub := find(tree); sub != nil {
+		if re, err := regexp.Compile("^(?:" + sub.String() + ")$"); err == nil && re.MatchString("21.5") {
+			return 1
+		}
+	}
+	return 0
+}
