@@ -2,12 +2,15 @@
 // one owner goroutine, and nobody else ever touches it. Who wants something
 // of the line hands in a job; jobs wait in lanes. The owner keeps the silences
 // a bus needs, reopens a port that was unplugged and measures what happens.
+//
+// The package is made for Linux.
 package line
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,28 +25,57 @@ const (
 	Poll
 )
 
-// ErrClosed tells that the line is not open now; it is reopened as soon as
-// its port is there again.
-var ErrClosed = errors.New("line is not open")
-
-// ErrTimeout tells that no usable answer came in time.
-var ErrTimeout = errors.New("no answer")
-
-// ErrFull tells that too many jobs wait in the lane already.
-var ErrFull = errors.New("too many jobs wait for the line")
-
 // Line is one line. Its methods may be called from any goroutine.
-type Line struct{ cfg Config }
+type Line struct {
+	cfg    Config
+	log    *slog.Logger
+	lanes  *lanes
+	meter  *meter
+	ready  chan struct{}
+	ran    atomic.Bool
+	states []func(open bool, reason string)
+	ears   []func(chunk []byte, at time.Time, fresh bool)
 
-// New makes a line; it starts nothing and opens nothing.
-func New(cfg Config, log *slog.Logger) *Line { return &Line{cfg: cfg} }
+	// What follows belongs to the owner goroutine.
+	wire    wire
+	broken  error     // why the wire must be closed after the present job
+	told    string    // the reason for being closed that was told last
+	tries   int       // attempts to open since it was open last
+	fresh   bool      // nothing was heard since the port was opened
+	last    time.Time // when the last byte was on the wire
+	silence time.Duration
+	echo    echo
+	mute    int    // timeouts in a row without a single byte
+	kept    []byte // of a stream: bytes that came after the last answer
+	buf     [bufSize]byte
+}
 
-// Run owns the line until ctx ends. A port that can't be opened, or vanishes,
-// is no error: it is tried again for as long as Run runs.
-func (l *Line) Run(ctx context.Context) error { panic("unwritten") }
+// bufSize bounds what is taken in while waiting for one answer. It holds the
+// longest Modbus frame several times, and a long line of text.
+const bufSize = 8192
+
+// New makes a line; it starts nothing and opens nothing. cfg is taken to be
+// valid.
+func New(cfg Config, log *slog.Logger) *Line {
+	if cfg.Kind == TCP {
+		cfg.Port = endpoint(cfg.Port)
+	}
+	l := &Line{
+		cfg:   cfg,
+		log:   log.With("line", cfg.Name),
+		lanes: newLanes(),
+		meter: newMeter(cfg),
+		ready: make(chan struct{}),
+	}
+	if cfg.Kind == RTU {
+		// One bit more: a second stop bit may still be on the wire.
+		l.silence = cfg.Serial.T35() + cfg.Serial.bitTime()
+	}
+	return l
+}
 
 // Ready is closed after the first attempt to open the port, whatever its end.
-func (l *Line) Ready() <-chan struct{} { panic("unwritten") }
+func (l *Line) Ready() <-chan struct{} { return l.ready }
 
 // String names the task.
 func (l *Line) String() string { return "line " + l.cfg.Name }
@@ -51,47 +83,238 @@ func (l *Line) String() string { return "line " + l.cfg.Name }
 // Config gives what the line was made of.
 func (l *Line) Config() Config { return l.cfg }
 
-// OnState asks to be told of every change between open and closed, and of the
-// first state. fn runs on the owner goroutine and must not block nor call Do.
-// Call it before Run; several may ask.
-func (l *Line) OnState(fn func(open bool, reason string)) { panic("unwritten") }
+// Stats gives a snapshot of the figures.
+func (l *Line) Stats() Stats {
+	s := l.meter.snapshot()
+	s.Waiting, s.Rejected = l.lanes.lengths()
+	return s
+}
+
+// OnState asks to be told of every change between open and closed, of the
+// first state, and of a new reason for being closed. fn runs on the owner
+// goroutine, as jobs do; it must not block nor call Do. Call it before Run;
+// several may ask.
+func (l *Line) OnState(fn func(open bool, reason string)) { l.states = append(l.states, fn) }
 
 // Listen takes what comes in unasked on a UART line. fn runs on the owner
 // goroutine, as jobs do, and must not block nor keep chunk. fresh marks the
 // first chunk after the port was opened: it may begin anywhere. Call it
 // before Run; several may listen.
-func (l *Line) Listen(fn func(chunk []byte, at time.Time, fresh bool)) { panic("unwritten") }
+func (l *Line) Listen(fn func(chunk []byte, at time.Time, fresh bool)) {
+	l.ears = append(l.ears, fn)
+}
 
 // Do runs fn on the owner goroutine when the lane's turn comes, and returns
 // its error once it has ended. While fn waits its turn, the end of ctx
 // withdraws it; once begun, fn is waited for (its exchanges heed ctx too). On
-// a line that is not open Do returns ErrClosed at once.
+// a line that is not open Do returns ErrClosed at once; before the first
+// attempt to open it, jobs wait.
 func (l *Line) Do(ctx context.Context, lane Lane, fn func(ctx context.Context, c *Conn) error) error {
-	panic("unwritten")
+	j := &job{ctx: ctx, fn: fn, done: make(chan error, 1)}
+	if err := l.lanes.push(lane, j); err != nil {
+		return fmt.Errorf("line %s: %w", l.cfg.Name, err)
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-ctx.Done():
+		if l.lanes.withdraw(j) {
+			return ctx.Err()
+		}
+		return <-j.done // begun: it ends soon, for its exchanges heed ctx
+	}
 }
 
-// Stats gives a snapshot of the figures.
-func (l *Line) Stats() Stats { panic("unwritten") }
-
-// Conn is the open line in the hands of a job; valid only inside its fn.
-type Conn struct{}
-
-// Exchange sends req and returns the answer that expect recognises. timeout
-// bounds the wait for the first byte, 0 means the line's own.
-func (c *Conn) Exchange(req []byte, expect Framer, timeout time.Duration) ([]byte, error) {
-	panic("unwritten")
+// Run owns the line until ctx ends; it can be called once. A port that can't
+// be opened, or vanishes, is no error: it is tried again for as long as Run
+// runs.
+func (l *Line) Run(ctx context.Context) error {
+	if l.ran.Swap(true) {
+		return fmt.Errorf("line %s: Run was called twice", l.cfg.Name)
+	}
+	if err := l.lanes.arm(); err != nil {
+		return fmt.Errorf("line %s: %w", l.cfg.Name, err)
+	}
+	defer l.lanes.disarm()
+	if l.cfg.Kind.serial() {
+		spares.fill()
+	}
+	stop := context.AfterFunc(ctx, l.lanes.wake)
+	defer stop()
+	for ctx.Err() == nil {
+		if l.wire == nil {
+			l.open(ctx)
+			continue
+		}
+		if j := l.lanes.next(); j != nil {
+			j.done <- j.fn(j.ctx, &Conn{line: l, ctx: j.ctx, run: ctx})
+		} else if err := l.idle(ctx); err != nil {
+			l.broken = err
+		}
+		if l.broken != nil {
+			l.closed(l.broken)
+		}
+	}
+	if l.wire != nil {
+		l.wire.close()
+		l.wire = nil
+	}
+	l.lanes.shut(fmt.Errorf("%w: the gateway stops", ErrClosed))
+	return nil
 }
 
-// Send sends req where no answer is expected.
-func (c *Conn) Send(req []byte) error { panic("unwritten") }
+// The pauses between attempts to open: they double from firstPause.
+const (
+	firstPause      = 100 * time.Millisecond
+	longestPause    = 500 * time.Millisecond // a look for a path costs next to nothing
+	longestPauseTCP = 2 * time.Second
+)
 
-// Framer recognises the answer to one request in the bytes that came back.
-type Framer interface {
-	// Scan looks at all bytes that came since the request. The answer begins
-	// at b[skip] and is at least total bytes long; it is complete when these
-	// are there. What is before skip can't be part of it.
-	// An error means that nothing good can follow.
-	Scan(b []byte) (skip, total int, err error)
-	// Fault says why b, all that came before the line fell silent, is no answer.
-	Fault(b []byte) error
+// open makes one attempt to open the port, after the pause that is due.
+func (l *Line) open(ctx context.Context) {
+	if l.tries > 0 {
+		longest := longestPause
+		if l.cfg.Kind == TCP {
+			longest = longestPauseTCP
+		}
+		timer := time.NewTimer(min(firstPause<<min(l.tries-1, 10), longest))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	w, err := l.connect(ctx)
+	if ctx.Err() != nil {
+		if w != nil {
+			w.close()
+		}
+		return
+	}
+	if err != nil {
+		l.tries++
+		l.meter.failed()
+		l.closed(err)
+	} else {
+		l.opened(w)
+	}
+	select {
+	case <-l.ready:
+	default:
+		close(l.ready)
+	}
+}
+
+func (l *Line) connect(ctx context.Context) (wire, error) {
+	if l.cfg.Kind == TCP {
+		s, err := dial(ctx, l.cfg.Port)
+		if err != nil {
+			return nil, err // not s: a nil *stream in a wire is not nil
+		}
+		return s, nil
+	}
+	p, err := openPort(l.cfg.Port, l.cfg.Serial)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (l *Line) opened(w wire) {
+	l.wire, l.broken, l.fresh = w, nil, true
+	l.forget()
+	l.tries, l.told = 0, ""
+	// What is sent at once might be taken for the end of a frame of before.
+	l.last = time.Now()
+	l.meter.opened()
+	l.lanes.admit()
+	l.log.Info("line is open", "port", l.cfg.Port)
+	for _, fn := range l.states {
+		fn(true, "")
+	}
+}
+
+// closed closes the wire, if it is open, and tells why it is not.
+func (l *Line) closed(why error) {
+	if l.wire != nil {
+		l.wire.close()
+		l.wire, l.broken = nil, nil
+	}
+	l.lanes.shut(fmt.Errorf("%w: %w", ErrClosed, why))
+	reason := why.Error()
+	l.meter.closed(reason)
+	if reason == l.told {
+		return
+	}
+	l.told = reason
+	l.log.Warn("line is closed and will be tried again", "reason", reason)
+	for _, fn := range l.states {
+		fn(false, reason)
+	}
+}
+
+// forget drops what was learned from a connection that is no more.
+func (l *Line) forget() {
+	l.echo, l.mute, l.kept = echoUnknown, 0, l.kept[:0]
+}
+
+// idleLook is how often an idle serial port is looked at, so that an unplugged
+// adapter shows although nothing is asked.
+const idleLook = time.Second
+
+// idle waits for something to do.
+func (l *Line) idle(ctx context.Context) error {
+	if len(l.ears) > 0 && l.cfg.Kind == UART {
+		err := l.wire.idle(l.lanes.alarm, idleLook)
+		l.lanes.calm()
+		if err != nil {
+			return err
+		}
+		return l.hear()
+	}
+	if !l.cfg.Kind.serial() {
+		select {
+		case <-l.lanes.signal:
+		case <-ctx.Done():
+		}
+		return nil
+	}
+	timer := time.NewTimer(idleLook)
+	defer timer.Stop()
+	select {
+	case <-l.lanes.signal:
+	case <-ctx.Done():
+	case <-timer.C:
+		return l.wire.idle(-1, 0)
+	}
+	return nil
+}
+
+// hear hands what has come in on a UART to those who listen.
+func (l *Line) hear() error {
+	for {
+		n, err := l.wire.pending()
+		if err != nil || n == 0 {
+			return err
+		}
+		if n, err = l.wire.read(l.buf[:], time.Time{}); err != nil || n == 0 {
+			return err
+		}
+		l.meter.received(n)
+		l.tell(l.buf[:n], time.Now())
+		if n < len(l.buf) {
+			return nil // jobs may wait; the rest makes the next wait end at once
+		}
+	}
+}
+
+func (l *Line) tell(chunk []byte, at time.Time) {
+	if len(chunk) == 0 {
+		return
+	}
+	for _, fn := range l.ears {
+		fn(chunk, at, l.fresh)
+	}
+	l.fresh = false
 }

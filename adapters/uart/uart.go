@@ -31,10 +31,10 @@ type PointConfig struct {
 	Type     Type
 	Scale    float64 // 0 means 1
 	Offset   float64
-	Decimals int            // digits after the point; -1: as the text, Scale and Offset imply
-	Send     string         // text to send; {value} stands for the commanded value
-	Expect   *regexp.Regexp // line that confirms the command; nil: none comes. A group named value is the value read back
-	Timeout  time.Duration  // wait for that line; 0 means the line's
+	Decimals int           // digits after the point; -1: as the text, Scale and Offset imply
+	Send     string        // text to send; {value} stands for the commanded value
+	Expect   string        // regular expression of the line that confirms the command; "": none comes. A group named value is the value read back
+	Timeout  time.Duration // wait for that line; 0 means the line's
 }
 
 // DeviceConfig is one device that speaks on a UART line.

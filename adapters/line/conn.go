@@ -1,0 +1,354 @@
+package line
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Conn is the open line in the hands of a job; valid only inside its fn.
+type Conn struct {
+	line  *Line
+	ctx   context.Context // of the job
+	run   context.Context // of the line
+	quiet time.Duration
+}
+
+// echo tells whether an adapter hears its own transmitter.
+type echo uint8
+
+const (
+	echoUnknown echo = iota
+	echoNone
+	echoes
+)
+
+const (
+	// byteGap is the longest pause inside an answer beside the time its bytes
+	// take: a USB adapter hands over what it has every 16 ms.
+	byteGap = 25 * time.Millisecond
+	// settleLimit bounds the wait for a line to fall silent.
+	settleLimit = 300 * time.Millisecond
+	// readSlice bounds one wait, after which ctx is looked at.
+	readSlice = 100 * time.Millisecond
+	// muteLimit is after how many unanswered requests in a row, without any
+	// sign of life, a network connection is taken for half-open and renewed.
+	muteLimit = 3
+)
+
+// Quiet asks for at least d of silence before the next exchange of this job.
+func (c *Conn) Quiet(d time.Duration) { c.quiet = d }
+
+// EchoKnown reports whether it is known if the adapter hears its own
+// transmitter. While it is not, an answer that repeats its request proves
+// nothing. A read with a valid answer makes it known.
+func (c *Conn) EchoKnown() bool { return c.line.cfg.Kind != RTU || c.line.echo != echoUnknown }
+
+// Exchange sends req and returns the answer that expect recognises; it is
+// valid until the next exchange. timeout bounds the wait for the first byte,
+// counted from the end of the request on the wire; 0 means the line's own.
+//
+// Errors: ErrTimeout, *FrameError, ErrClosed (the wire broke; the line is
+// reopened after the job), or that of a context.
+func (c *Conn) Exchange(req []byte, expect Framer, timeout time.Duration) ([]byte, error) {
+	l := c.line
+	if timeout <= 0 {
+		timeout = l.cfg.Timeout
+	}
+	if err := c.settle(); err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	sent, err := c.write(req, begin, timeout)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.await(req, expect, sent.Add(timeout))
+	if err != nil && (errors.Is(err, ErrClosed) || c.ended() != nil) {
+		return nil, err
+	}
+	l.meter.exchanged(begin, time.Now(), l.silence, err)
+	return answer, err
+}
+
+// Send sends req where no answer is expected, and waits until it has left.
+func (c *Conn) Send(req []byte) error {
+	if err := c.settle(); err != nil {
+		return err
+	}
+	begin := time.Now()
+	sent, err := c.write(req, begin, c.line.cfg.Timeout)
+	if err != nil {
+		return err
+	}
+	pause(time.Until(sent))
+	c.line.meter.sent(begin, sent)
+	return nil
+}
+
+// write sends req and tells when its last byte is on the wire.
+func (c *Conn) write(req []byte, begin time.Time, timeout time.Duration) (sent time.Time, err error) {
+	l := c.line
+	duration := time.Duration(len(req)) * l.cfg.Serial.CharTime()
+	if err := l.wire.write(req, begin.Add(duration+timeout)); err != nil {
+		return begin, c.lost(err)
+	}
+	l.meter.wrote(len(req))
+	l.last = begin.Add(duration)
+	return l.last, nil
+}
+
+// ended gives the error of the context that has ended, if any.
+func (c *Conn) ended() error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	return c.run.Err()
+}
+
+// lost notes that the wire is broken.
+func (c *Conn) lost(err error) error {
+	c.line.broken = err
+	return fmt.Errorf("line %s: %w: %w", c.line.cfg.Name, ErrClosed, err)
+}
+
+// settle waits until the line has been silent for long enough and throws
+// away what came in meanwhile: it answers nothing that is still asked.
+func (c *Conn) settle() error {
+	l := c.line
+	if l.broken != nil {
+		return c.lost(l.broken)
+	}
+	if err := c.ended(); err != nil {
+		return err
+	}
+	switch l.cfg.Kind {
+	case TCP:
+		return c.renew()
+	case UART:
+		pause(time.Until(l.last.Add(c.quiet)))
+		if err := l.hear(); err != nil {
+			return c.lost(err)
+		}
+		return nil
+	}
+	limit := time.Now().Add(settleLimit + c.quiet)
+	thrown := 0
+	for {
+		pause(time.Until(l.last.Add(max(l.silence, c.quiet))))
+		n, err := l.wire.pending()
+		if err != nil {
+			return c.lost(err)
+		}
+		if n == 0 {
+			break
+		}
+		if n, err = l.wire.read(l.buf[:], time.Time{}); err != nil {
+			return c.lost(err)
+		}
+		thrown += n
+		l.last, l.mute = time.Now(), 0
+		if l.last.After(limit) {
+			l.meter.noisy(thrown)
+			return BadFrame(Noise, "the line does not fall silent; another master on the bus, or a device that babbles")
+		}
+	}
+	if thrown > 0 {
+		l.meter.late(thrown)
+	}
+	return nil
+}
+
+// renew makes a new connection where the present one is dead: once, at once.
+func (c *Conn) renew() error {
+	l := c.line
+	pause(time.Until(l.last.Add(c.quiet)))
+	_, err := l.wire.pending()
+	if err == nil && l.mute < muteLimit {
+		return nil
+	}
+	if err == nil {
+		err = fmt.Errorf("%d requests in a row met silence or nonsense", l.mute)
+	}
+	l.wire.close()
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	defer context.AfterFunc(c.run, cancel)()
+	w, dialErr := dial(ctx, l.cfg.Port)
+	if dialErr != nil {
+		l.meter.failed()
+		l.wire = gone{}
+		return c.lost(fmt.Errorf("%w; then %w", err, dialErr))
+	}
+	l.wire = w
+	l.forget()
+	l.meter.opened()
+	l.log.Debug("connection renewed", "reason", err)
+	return nil
+}
+
+// gone stands for a wire that is closed already.
+type gone struct{ wire }
+
+func (gone) close() {}
+
+// await reads until expect has its answer, or the deadline for the first byte
+// or for the rest has passed.
+func (c *Conn) await(req []byte, expect Framer, deadline time.Time) ([]byte, error) {
+	l := c.line
+	char := l.cfg.Serial.CharTime()
+	have := copy(l.buf[:], l.kept) // of a stream only
+	l.kept = l.kept[:0]
+	// Noise must not keep a request alive: whatever comes, this is the end.
+	hard := deadline.Add(2*byteGap + 320*char)
+	for {
+		rx := l.buf[:have]
+		from := l.echoed(rx, req)
+		skip, total, err := expect.Scan(rx[from:])
+		if err != nil {
+			return nil, c.garbled(rx, err)
+		}
+		skip += from
+		begun := have - skip
+		if begun >= total {
+			l.learn(rx, req, skip, total)
+			l.rest(rx, skip, total)
+			return rx[skip : skip+total], nil
+		}
+		until := deadline
+		if begun > 0 {
+			missing := time.Duration(total-begun) * char
+			until = time.Now().Add(missing*5/4 + byteGap)
+			if l.cfg.Kind == TCP {
+				until = deadline // a network knows no pauses
+			} else if have > 0 && missing > time.Millisecond && total-begun > 1 {
+				// Nothing is to be learned before the rest can be there.
+				pause(min(missing, time.Until(hard)))
+			}
+		}
+		n, err := c.read(l.buf[have:], earlier(until, hard))
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return nil, c.timedOut(rx, from, expect)
+		}
+		have += n
+		l.last, l.mute = time.Now(), 0
+		if have == len(l.buf) {
+			return nil, c.garbled(l.buf[:], BadFrame(Noise, "%d bytes came and no answer among them", have))
+		}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// read waits for bytes until the time given, heeding the contexts.
+func (c *Conn) read(p []byte, until time.Time) (int, error) {
+	for {
+		n, err := c.line.wire.read(p, earlier(until, time.Now().Add(readSlice)))
+		if err != nil {
+			return 0, c.lost(err)
+		}
+		if n > 0 {
+			c.line.meter.received(n)
+			return n, nil
+		}
+		if err := c.ended(); err != nil {
+			return 0, err
+		}
+		if !time.Now().Before(until) {
+			return 0, nil
+		}
+	}
+}
+
+// timedOut judges what there is when nothing more comes.
+func (c *Conn) timedOut(rx []byte, from int, expect Framer) error {
+	l := c.line
+	if len(rx) == 0 {
+		l.mute++
+		return ErrTimeout
+	}
+	if len(rx) == from {
+		return fmt.Errorf("%w but the adapter's own echo", ErrTimeout)
+	}
+	err := expect.Fault(rx[from:])
+	if err == nil {
+		err = ErrTimeout
+	}
+	if skip, _, _ := expect.Scan(rx); l.cfg.Kind == TCP && skip == len(rx) {
+		l.meter.wasted(len(rx)) // whole frames, but to other questions
+		return err
+	}
+	return c.garbled(rx, err)
+}
+
+// garbled disposes of bytes that are no answer.
+func (c *Conn) garbled(rx []byte, err error) error {
+	l := c.line
+	switch l.cfg.Kind {
+	case UART:
+		l.tell(rx, time.Now()) // lines spoken unasked
+	case TCP:
+		// Frames part by their lengths only: what is not understood, or has
+		// begun and not ended, spoils all that follows. A new connection heals.
+		l.mute = muteLimit
+		l.meter.wasted(len(rx))
+	default:
+		l.meter.wasted(len(rx))
+	}
+	return err
+}
+
+// echoed tells how many bytes of rx are the adapter's own.
+func (l *Line) echoed(rx, req []byte) int {
+	if l.echo != echoes {
+		return 0
+	}
+	n := min(len(rx), len(req))
+	if !bytes.Equal(rx[:n], req[:n]) {
+		l.echo = echoUnknown
+		return 0
+	}
+	return n
+}
+
+// learn notes from a valid answer whether the adapter echoes.
+func (l *Line) learn(rx, req []byte, skip, total int) {
+	switch {
+	case l.cfg.Kind != RTU || l.echo == echoes:
+	case skip >= len(req) && bytes.HasPrefix(rx, req):
+		l.echo = echoes
+		l.log.Info("the adapter echoes what it sends; its echo is removed")
+	case !bytes.Equal(rx[skip:skip+total], req):
+		l.echo = echoNone
+	}
+}
+
+// rest sees to the bytes around an answer.
+func (l *Line) rest(rx []byte, skip, total int) {
+	before, after := rx[:skip], rx[skip+total:]
+	switch l.cfg.Kind {
+	case UART:
+		at := time.Now()
+		l.tell(before, at)
+		l.tell(after, at)
+	case TCP:
+		l.kept = append(l.kept, after...)
+		l.meter.wasted(len(before))
+	default:
+		wasted := len(before) + len(after)
+		if l.echo == echoes {
+			wasted = max(0, wasted-len(before))
+		}
+		l.meter.wasted(wasted)
+	}
+}

@@ -1,0 +1,57 @@
+package line
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Framer recognises the answer to one request in the bytes that came back.
+type Framer interface {
+	// Scan looks at all bytes that came since the request. The answer begins
+	// at b[skip] and is at least total bytes long; it is complete when these
+	// are there. What is before skip can't be part of it. total is at least 1
+	// and may grow from call to call.
+	// An error means that nothing good can follow.
+	Scan(b []byte) (skip, total int, err error)
+	// Fault says why b, all that came before the wait ended, is no answer.
+	// b is not empty. It is nil where nothing speaks for an answer at all.
+	Fault(b []byte) error
+}
+
+// ErrClosed tells that the line is not open now; it is reopened as soon as
+// its port is there again.
+var ErrClosed = errors.New("line is not open")
+
+// ErrTimeout tells that no usable answer came in time.
+var ErrTimeout = errors.New("no answer")
+
+// ErrFull tells that too many jobs wait in the lane already.
+var ErrFull = errors.New("too many jobs wait for the line")
+
+// Fault is the way in which an answer was no answer.
+type Fault uint8
+
+// The faults.
+const (
+	Checksum Fault = iota // its checksum is wrong
+	Short                 // it broke off
+	Mismatch              // it answers another question: unit, function, length or echo differ
+	Noise                 // the line would not fall silent
+)
+
+func (f Fault) String() string {
+	return [...]string{"checksum", "short", "mismatch", "noise"}[f]
+}
+
+// FrameError tells that bytes came which are no answer to the request.
+type FrameError struct {
+	Fault  Fault
+	Detail string
+}
+
+func (e *FrameError) Error() string { return "bad answer: " + e.Detail }
+
+// BadFrame makes a FrameError.
+func BadFrame(fault Fault, format string, args ...any) error {
+	return &FrameError{fault, fmt.Sprintf(format, args...)}
+}

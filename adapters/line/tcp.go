@@ -1,0 +1,85 @@
+package line
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stream is an open network connection.
+type stream struct {
+	conn net.Conn
+	raw  syscall.RawConn
+}
+
+// dialLimit bounds one attempt to connect.
+const dialLimit = 3 * time.Second
+
+func dial(ctx context.Context, address string) (*stream, error) {
+	dialer := net.Dialer{Timeout: dialLimit, KeepAlive: 15 * time.Second}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", address, err)
+	}
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("connect to %s: %w", address, err)
+	}
+	return &stream{conn: conn, raw: raw}, nil
+}
+
+func (s *stream) read(p []byte, deadline time.Time) (int, error) {
+	if err := s.conn.SetReadDeadline(deadline); err != nil {
+		return 0, err
+	}
+	n, err := s.conn.Read(p)
+	if n > 0 {
+		return n, nil
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return 0, nil
+	}
+	return 0, err
+}
+
+func (s *stream) write(p []byte, deadline time.Time) error {
+	if err := s.conn.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	_, err := s.conn.Write(p)
+	return err
+}
+
+// pending peeks, so that a connection that the peer has closed while nothing
+// was asked is noticed before a request is spent on it.
+func (s *stream) pending() (n int, err error) {
+	var one [1]byte
+	// Control, not Read, which would heed the deadline of the last read.
+	rawErr := s.raw.Control(func(fd uintptr) {
+		n, _, err = unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	})
+	switch {
+	case rawErr != nil:
+		return 0, rawErr
+	case err == unix.EAGAIN || err == unix.EINTR:
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// idle is not used: nobody speaks unasked over Modbus TCP.
+func (s *stream) idle(int, time.Duration) error { return nil }
+
+func (s *stream) close() { _ = s.conn.Close() }
