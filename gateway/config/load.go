@@ -1,9 +1,142 @@
 package config
 
-// Load reads and checks the file at path. The error is a Problems where the
-// file was read but is not valid; the configuration is then nil.
-func Load(path string) (*Config, error) { return Parse(path, nil) }
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"unicode/utf8"
 
-// Parse is Load of a file that was read already. The name is used in messages
-// and to find the files that the configuration refers to by relative paths.
-func Parse(name string, src []byte) (*Config, error) { panic("not yet") }
+	"github.com/BurntSushi/toml"
+)
+
+// maxFile bounds a configuration file, in bytes. A thousand devices with ten
+// points each need less than 1 MiB.
+const maxFile = 8 << 20
+
+// Load reads and checks the file at path. If anything is wrong, the error is a
+// Problems that tells all of it and the configuration is nil.
+func Load(path string) (*Config, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > maxFile {
+		return nil, Problems{{File: path, Text: fmt.Sprintf("the file has more than %s", spellSize(maxFile))}}
+	}
+	if err == nil {
+		var src []byte
+		if src, err = os.ReadFile(path); err == nil {
+			return Parse(path, src)
+		}
+	}
+	var fault *os.PathError
+	if errors.As(err, &fault) {
+		err = fault.Err
+	}
+	return nil, Problems{{File: path, Text: fmt.Sprintf("cannot read the configuration: %v", err)}}
+}
+
+// Parse is Load of a file that was read already. The name stands in messages,
+// and its folder is where relative paths in the file begin.
+func Parse(name string, src []byte) (*Config, error) {
+	text := string(src)
+	var m map[string]any
+	md, err := toml.Decode(text, &m)
+	if err != nil {
+		return nil, Problems{syntaxProblem(name, text, err)}
+	}
+	b := &binder{file: name, places: locate(text, md), sections: sections(), faulty: map[string]bool{}}
+	root := node{m: m}
+	f := rawFile{gateway: newGateway(node{path: "gateway"}), broker: newBroker(node{path: "broker"}), web: newWeb(node{path: "web"})}
+	bindTable(b, fileTable, "the file", root, &f)
+	cfg := b.build(&f)
+	if len(b.problems) > 0 {
+		b.problems.sort()
+		return nil, b.problems
+	}
+	b.warnings.sort()
+	cfg.Warnings = b.warnings
+	return cfg, nil
+}
+
+// build turns the tables of a file into the rooms' configurations and checks
+// what crosses them.
+func (b *binder) build(f *rawFile) *Config {
+	cfg := &Config{File: b.file}
+	b.buildGateway(f, cfg)
+	b.buildBroker(f, cfg)
+	b.buildUpstreams(f, cfg)
+	b.buildLines(f, cfg)
+	b.buildDevices(f, cfg)
+	if len(b.problems) == 0 {
+		b.askRooms(f, cfg)
+		b.warnOfLoad(f, cfg)
+	}
+	return cfg
+}
+
+// askRooms lets each room judge its own configuration. What they find was not
+// found here, where more is known of the file.
+func (b *binder) askRooms(f *rawFile, cfg *Config) {
+	b.ask(f.web.path, cfg.Web.Validate())
+	for i := range cfg.Upstreams {
+		b.ask(f.upstreams[i].path, cfg.Upstreams[i].Validate())
+	}
+	for i := range cfg.Lines {
+		l := cfg.Lines[i].Config
+		if cfg.Lines[i].Sim && l.Kind == "tcp" {
+			l.Port = "127.0.0.1:502" // stands for the simulated endpoint
+		}
+		b.ask(f.lines[i].path, l.Validate())
+	}
+}
+
+// ask reports what a room's Validate found in the table at path. Each error
+// names its key by a method Field; keys of arrays end in a number.
+func (b *binder) ask(path string, err error) {
+	if err == nil {
+		return
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			b.ask(path, e)
+		}
+		return
+	}
+	at := path
+	var placed interface{ Field() string }
+	if errors.As(err, &placed) {
+		for _, part := range strings.Split(placed.Field(), ".") {
+			at = b.step(at, part)
+		}
+	}
+	if b.fine(at) {
+		b.bad(at, "", "%v", err)
+	}
+}
+
+// step goes one key, or one element of an array, into what is at path.
+func (b *binder) step(path, part string) string {
+	var i int
+	if _, err := fmt.Sscanf(part, "%d", &i); err == nil {
+		if _, there := b.places.places[element(path, i)]; there {
+			return element(path, i)
+		}
+	}
+	return child(path, part)
+}
+
+// syntaxProblem places an error of the TOML library.
+func syntaxProblem(name, src string, err error) *Problem {
+	p := &Problem{File: name, Text: err.Error()}
+	var fault toml.ParseError
+	if !errors.As(err, &fault) {
+		return p
+	}
+	p.Text = "not valid TOML: " + strings.TrimSpace(fault.Message)
+	places := &positions{src: src}
+	start := min(max(0, fault.Position.Start), len(src))
+	p.Line, p.Column = places.lineCol(start)
+	if utf8.ValidString(src) {
+		p.Snippet = places.snippet(span{start, start + fault.Position.Len})
+	}
+	return p
+}

@@ -1,8 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Problem is one finding in a configuration file.
@@ -13,7 +16,8 @@ type Problem struct {
 	Key    string `json:"key,omitempty"`    // such as device[1].points.temp.scale; indices from 0
 	Text   string `json:"text"`             // what is wrong and what was expected
 	Hint   string `json:"hint,omitempty"`   // what to do about it
-	// Snippet is the source line with carets below the place.
+	// Snippet is the source line with carets below the place. It is left out
+	// where the line holds a secret.
 	Snippet string `json:"snippet,omitempty"`
 }
 
@@ -56,4 +60,77 @@ func (ps Problems) Unwrap() []error {
 		all[i] = p
 	}
 	return all
+}
+
+func (ps Problems) sort() {
+	slices.SortStableFunc(ps, func(a, b *Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
+// mark says what of a place a problem points at.
+type mark int
+
+const (
+	atValue mark = iota
+	atKey
+	unseen // the value, without showing it
+)
+
+// problem makes a finding at path. A path that is not in the file is shown at
+// the table that it would be in.
+func (b *binder) problem(path string, m mark, hint, text string) *Problem {
+	p := &Problem{File: b.file, Key: path, Text: text, Hint: hint}
+	at, exact, ok := b.places.find(path)
+	if !ok {
+		return p
+	}
+	where := at.value
+	if m == atKey || !exact {
+		where = at.key
+	}
+	p.Line, p.Column = b.places.lineCol(where.start)
+	if m != unseen {
+		p.Snippet = b.places.snippet(where)
+	}
+	return p
+}
+
+// widest is the longest stretch of a source line that is shown.
+const widest = 120
+
+// snippet gives the source line of a place with its number and carets below.
+// Of a place that goes on over several lines it shows the first.
+func (p *positions) snippet(at span) string {
+	start := strings.LastIndexByte(p.src[:at.start], '\n') + 1
+	end := len(p.src)
+	if n := strings.IndexByte(p.src[at.start:], '\n'); n >= 0 {
+		end = at.start + n
+	}
+	line := strings.TrimRight(p.src[start:end], "\r \t")
+	before := visible(p.src[start:at.start])
+	marked := visible(p.src[at.start:max(at.start, min(at.end, start+len(line)))])
+	line = visible(line)
+	if cut := utf8.RuneCountInString(before) - widest/2; utf8.RuneCountInString(line) > widest && cut > 0 {
+		before, line = "…"+string([]rune(before)[cut:]), "…"+string([]rune(line)[cut:])
+	}
+	if runes := []rune(line); len(runes) > widest {
+		line = string(runes[:widest]) + "…"
+	}
+	indent := utf8.RuneCountInString(before)
+	carets := max(1, min(utf8.RuneCountInString(marked), widest-indent))
+	number, _ := p.lineCol(at.start)
+	gutter := fmt.Sprintf("%5d | ", number)
+	return gutter + line + "\n" + strings.Repeat(" ", len(gutter)-2) + "| " + strings.Repeat(" ", indent) + strings.Repeat("^", carets)
+}
+
+// visible makes each character of a source line take one column, so that
+// carets stand where they should and a terminal obeys nothing in a file.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
 }

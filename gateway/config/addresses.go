@@ -1,0 +1,110 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// address wants the number of a register or a bit; which numbers are good
+// depends on the device's numbering and is checked later.
+func address(b *binder, path string, v any) (int64, bool) {
+	n, whole := v.(int64)
+	if !whole {
+		b.mismatch(path, v, "the number of a register or bit")
+	}
+	return n, whole
+}
+
+// checkListen accepts where the broker may listen: tcp://host:port, where the
+// host may be left out for all interfaces and port 0 is any free port.
+func checkListen(s string) error {
+	scheme, hostport, ok := strings.Cut(s, "://")
+	if !ok || scheme != "tcp" {
+		return fmt.Errorf("%q does not begin with tcp://", s)
+	}
+	return checkHostPort(hostport)
+}
+
+// checkWebListen accepts host:port or nothing.
+func checkWebListen(s string) error {
+	if s == "" {
+		return nil
+	}
+	if strings.Contains(s, "://") {
+		return fmt.Errorf("%q has a scheme, which is not written here", s)
+	}
+	return checkHostPort(s)
+}
+
+func checkHostPort(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("%q is not host:port", s)
+	}
+	if strings.ContainsAny(host, "/ @") {
+		return fmt.Errorf("%q is no host", host)
+	}
+	return checkPort(port, 0)
+}
+
+func checkPort(port string, least int) error {
+	if n, err := strconv.Atoi(port); err != nil || n < least || n > math.MaxUint16 {
+		return fmt.Errorf("port %q is not in %d to %d", port, least, math.MaxUint16)
+	}
+	return nil
+}
+
+// upstreamURL wants mqtt://host or mqtt://host:port. A password in it is
+// refused and never repeated.
+func upstreamURL(b *binder, path string, v any) (string, bool) {
+	s, isText := v.(string)
+	const expected = `a URL such as "mqtt://mq.example.com:1883"`
+	if !isText {
+		b.mismatch(path, v, expected)
+		return "", false
+	}
+	if _, rest, _ := strings.Cut(s, "://"); strings.Contains(rest, "@") {
+		b.secret(path, "use the keys username and password_file", "expected %s without a user name or a password", expected)
+		return "", false
+	}
+	if err := checkUpstreamURL(s); err != nil {
+		b.bad(path, "", "expected %s: %v", expected, err)
+		return "", false
+	}
+	return s, true
+}
+
+func checkUpstreamURL(s string) error {
+	u, err := url.Parse(s)
+	var fault *url.Error
+	switch {
+	case errors.As(err, &fault):
+		return fmt.Errorf("%q: %w", s, fault.Err)
+	case err != nil:
+		return err
+	case u.Scheme != "mqtt":
+		return fmt.Errorf("%q does not begin with mqtt://", s)
+	case u.Hostname() == "":
+		return fmt.Errorf("%q names no host", s)
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("%q has more than a host and a port", s)
+	case u.Port() != "":
+		return checkPort(u.Port(), 1)
+	}
+	return nil
+}
+
+// loopback reports whether host:port can be reached from this machine only.
+func loopback(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,218 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"sluice/adapters/line"
+	"sluice/adapters/modbus"
+	"sluice/adapters/uart"
+)
+
+// buildDevices turns the devices of a file into what the adapters of their
+// lines want. Devices whose line is not known are checked as far as they can.
+func (b *binder) buildDevices(f *rawFile, cfg *Config) {
+	names := uses{}
+	units := map[string]uses{}
+	topics := topicUses{}
+	b.claimOwnTopics(cfg, topics)
+	for i := range f.devices {
+		d := &f.devices[i]
+		names.claim(b, d.name, d.at("name"), "device")
+		l := b.lineOf(f, d)
+		if l == nil {
+			continue
+		}
+		b.checkPlace(d.node, d.title(), l.kind, modbusDeviceKeys, uartDeviceKeys)
+		out := Device{Name: d.name, Line: d.line, OnOffline: d.onOffline, Topic: d.name}
+		if d.topic != "" {
+			out.Topic = d.topic
+		}
+		out.Topic = under(cfg.Gateway.Base, out.Topic)
+		if l.kind == line.UART {
+			out.UART = b.uartDevice(d, l)
+		} else {
+			out.Modbus = b.modbusDevice(d, l)
+			if units[l.name] == nil {
+				units[l.name] = uses{}
+			}
+			if d.has("unit") && b.fine(d.at("unit")) {
+				units[l.name].claim(b, fmt.Sprint(d.unit), d.at("unit"), "unit")
+			}
+		}
+		if b.fine(d.at("name"), d.at("topic"), "gateway") {
+			b.claimTopics(d, &out, topics)
+		}
+		cfg.Devices = append(cfg.Devices, out)
+	}
+}
+
+func (d *rawDevice) title() string {
+	if d.name == "" {
+		return "[[device]]"
+	}
+	return "device " + shorten(d.name)
+}
+
+// lineOf finds the line that a device names.
+func (b *binder) lineOf(f *rawFile, d *rawDevice) *rawLine {
+	var known []string
+	for i := range f.lines {
+		if d.line != "" && f.lines[i].name == d.line {
+			return &f.lines[i]
+		}
+		known = append(known, f.lines[i].name)
+	}
+	if d.line == "" || !b.fine(d.at("line")) {
+		return nil
+	}
+	hint := "the lines are: " + strings.Join(known, ", ")
+	if near := nearest(d.line, known); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	} else if len(known) == 0 {
+		hint = "add a [[line]] with that name"
+	}
+	b.bad(d.at("line"), hint, "no [[line]] is called %s", shorten(d.line))
+	return nil
+}
+
+// checkPlace reports keys that mean nothing on a line of this kind.
+func (b *binder) checkPlace(n node, title string, kind line.Kind, onModbus, onUART []string) {
+	if kind == "" {
+		return
+	}
+	wrong, where := onUART, "devices on a uart line"
+	if kind == line.UART {
+		wrong, where = onModbus, "devices on an rtu or tcp line"
+	}
+	for _, k := range wrong {
+		if n.has(k) {
+			b.badKey(n.at(k), "", "%q is for %s: the line of %s is of kind %q", k, where, title, kind)
+		}
+	}
+}
+
+func (b *binder) modbusDevice(d *rawDevice, l *rawLine) *modbus.DeviceConfig {
+	c := &modbus.DeviceConfig{
+		Name: d.name, Unit: uint8(d.unit), Every: d.every, Delay: d.delay, MaxRegisters: d.maxRegisters,
+	}
+	switch {
+	case !d.has("unit"):
+		b.missing(d.node, d.title(), "unit")
+	case l.kind == line.RTU && b.fine(d.at("unit")) && (d.unit < 1 || d.unit > 247):
+		b.bad(d.at("unit"), "", "%d is out of range: expected a unit id from 1 to 247", d.unit)
+	}
+	for i := range d.points {
+		p := &d.points[i]
+		b.checkPlace(p.node, d.title(), l.kind, modbusPointKeys, uartPointKeys)
+		c.Points = append(c.Points, b.modbusPoint(d, p))
+	}
+	b.checkOverlap(d, c)
+	return c
+}
+
+// checkOverlap warns of registers that two points share: one of the addresses
+// or types is likely to be wrong.
+func (b *binder) checkOverlap(d *rawDevice, c *modbus.DeviceConfig) {
+	type register struct {
+		table   modbus.Table
+		address int
+	}
+	taken := map[register]string{}
+	for i, p := range c.Points {
+		if !b.fine(d.points[i].path) {
+			continue
+		}
+		for r := range registers(p.Type) {
+			at := register{p.Table, int(p.Address) + r}
+			if other, is := taken[at]; is {
+				b.warn(d.points[i].at(tableNames[p.Table]), "check the address and the type of both",
+					"point %q overlaps point %q of the same device", p.Point.Name, other)
+				break
+			}
+			taken[at] = p.Point.Name
+		}
+	}
+}
+
+func (b *binder) uartDevice(d *rawDevice, l *rawLine) *uart.DeviceConfig {
+	c := &uart.DeviceConfig{Name: d.name, Match: d.match, Until: l.frame.until, Max: l.frame.max, Stale: d.stale}
+	if d.match == nil {
+		c.Stale = 0 // it never speaks unasked
+	}
+	for i := range d.points {
+		p := &d.points[i]
+		b.checkPlace(p.node, d.title(), l.kind, modbusPointKeys, uartPointKeys)
+		c.Points = append(c.Points, b.uartPoint(d, p))
+	}
+	return c
+}
+
+// claimTopics gives the points of a device their topics.
+func (b *binder) claimTopics(d *rawDevice, out *Device, topics topicUses) {
+	title := d.title()
+	at := d.at("topic")
+	if !d.has("topic") {
+		at = d.at("name")
+	}
+	topics.claim(b, out.Availability(), "the availability of "+title, at)
+	for i := range d.points {
+		p := &d.points[i]
+		point := Point{QoS: p.qos, Retain: p.retain, Topic: p.name}
+		if p.topic != "" {
+			point.Topic = p.topic
+		}
+		point.Topic = under(out.Topic, point.Topic)
+		if out.UART != nil {
+			point.Point = out.UART.Points[i].Point
+		} else {
+			point.Point = out.Modbus.Points[i].Point
+		}
+		at := p.at("topic")
+		if !p.has("topic") {
+			at = p.path
+		}
+		who := fmt.Sprintf("point %q of %s", p.name, title)
+		if b.fine(at) {
+			topics.claim(b, point.Topic, who, at)
+		}
+		if point.Writable && b.fine(at) {
+			topics.claim(b, point.SetTopic(), "the commands of "+who, at)
+			topics.claim(b, point.ResultTopic(), "the results of "+who, at)
+		}
+		out.Points = append(out.Points, point)
+	}
+}
+
+// uses remembers where each name was first used.
+type uses map[string]string
+
+// claim notes a name, and reports it at path if it is taken.
+func (u uses) claim(b *binder, name, path, what string) {
+	if name == "" || !b.fine(path) {
+		return
+	}
+	first, taken := u[name]
+	if !taken {
+		u[name] = path
+		return
+	}
+	hint := "give one of them another"
+	if at, _, ok := b.places.find(first); ok {
+		line, _ := b.places.lineCol(at.key.start)
+		hint = fmt.Sprintf("it is taken in line %d", line)
+	}
+	b.bad(path, hint, "%s %s is there twice", what, name)
+}
+
+// claimOwnTopics takes the topics of the gateway itself out of the choice.
+func (b *binder) claimOwnTopics(cfg *Config, topics topicUses) {
+	own := "sluice/" + cfg.Gateway.ID
+	topics[own+"/availability"] = topicUse{who: "the gateway itself"}
+	for i := range cfg.Lines {
+		topics[own+"/line/"+cfg.Lines[i].Name] = topicUse{who: "the health of line " + shorten(cfg.Lines[i].Name)}
+	}
+	for i := range cfg.Upstreams {
+		topics[own+"/upstream/"+cfg.Upstreams[i].Name] = topicUse{who: "the health of upstream " + shorten(cfg.Upstreams[i].Name)}
+	}
+}

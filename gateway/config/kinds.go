@@ -1,0 +1,174 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The kinds of value that keys want. Each says in its message what it wants.
+
+// text wants any text that is not empty.
+func text(expected string) want[string] {
+	return func(b *binder, path string, v any) (string, bool) {
+		s, isText := v.(string)
+		switch {
+		case !isText:
+			b.mismatch(path, v, "a text: "+expected)
+		case s == "":
+			b.bad(path, "", "expected %s, not an empty text", expected)
+		default:
+			return s, true
+		}
+		return "", false
+	}
+}
+
+// checked wants a text that check, which says what is wrong with it, accepts.
+func checked(expected string, check func(string) error) want[string] {
+	return func(b *binder, path string, v any) (string, bool) {
+		s, isText := v.(string)
+		if !isText {
+			b.mismatch(path, v, "a text: "+expected)
+			return "", false
+		}
+		if err := check(s); err != nil {
+			b.bad(path, "", "expected %s: %v", expected, err)
+			return "", false
+		}
+		return s, true
+	}
+}
+
+// name wants a word that can be part of a topic and of DEVICE/POINT.
+func name(of string) want[string] {
+	return checked("a name for "+of, checkName)
+}
+
+// checkName accepts what can be one level of a topic and a word on a command line.
+func checkName(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("it is empty")
+	case len(s) > 64:
+		return fmt.Errorf("%s is longer than 64 bytes", shorten(s))
+	case strings.TrimSpace(s) != s:
+		return fmt.Errorf("%q begins or ends with a blank", s)
+	case strings.HasPrefix(s, "$"):
+		return fmt.Errorf("%q begins with $, which is kept for the broker", s)
+	case strings.ContainsAny(s, "/+#"):
+		return fmt.Errorf("%q has one of / + # in it, which mean something in topics", s)
+	case strings.ContainsFunc(s, unicode.IsControl) || !utf8.ValidString(s):
+		return fmt.Errorf("%q has a control character in it", s)
+	}
+	return nil
+}
+
+// oneOf wants one of a few words.
+func oneOf[W ~string](words ...W) want[W] {
+	plain := make([]string, len(words))
+	for i, w := range words {
+		plain[i] = string(w)
+	}
+	return choice(plain, words...)
+}
+
+// choice wants one of a few words and gives what that word stands for.
+func choice[V any](words []string, meanings ...V) want[V] {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = strconv.Quote(w)
+	}
+	expected := strings.Join(quoted, ", ")
+	if cut := strings.LastIndex(expected, ", "); cut >= 0 {
+		expected = expected[:cut] + " or " + expected[cut+2:]
+	}
+	return func(b *binder, path string, v any) (none V, ok bool) {
+		s, isText := v.(string)
+		if i := slices.Index(words, s); isText && i >= 0 {
+			return meanings[i], true
+		}
+		hint := ""
+		if near := nearest(s, words); isText && near != "" {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		if n, isNumber := v.(int64); isNumber && slices.Contains(words, strconv.FormatInt(n, 10)) {
+			hint = fmt.Sprintf("write it in quotes: %q", strconv.FormatInt(n, 10))
+		}
+		b.bad(path, hint, "expected %s, not %s", expected, describe(v))
+		return none, false
+	}
+}
+
+// boolean wants true or false.
+func boolean(b *binder, path string, v any) (bool, bool) {
+	is, ok := v.(bool)
+	if !ok {
+		b.mismatch(path, v, "true or false")
+	}
+	return is, ok
+}
+
+// integer wants a whole number from least to most.
+func integer[N ~int | ~uint8 | ~uint16](least, most int64) want[N] {
+	return func(b *binder, path string, v any) (N, bool) {
+		n, whole := v.(int64)
+		switch {
+		case !whole:
+			b.mismatch(path, v, fmt.Sprintf("a whole number from %d to %d", least, most))
+		case n < least || n > most:
+			b.bad(path, "", "%d is out of range: expected a whole number from %d to %d", n, least, most)
+		default:
+			return N(n), true
+		}
+		return 0, false
+	}
+}
+
+// number wants any finite number.
+func number(b *binder, path string, v any) (float64, bool) {
+	switch n := v.(type) {
+	case int64:
+		return float64(n), true
+	case float64:
+		if !math.IsNaN(n) && !math.IsInf(n, 0) {
+			return n, true
+		}
+	}
+	b.mismatch(path, v, "a number")
+	return 0, false
+}
+
+// notZero wants any finite number but 0.
+func notZero(b *binder, path string, v any) (float64, bool) {
+	n, ok := number(b, path, v)
+	if ok && n == 0 {
+		b.bad(path, "", "expected a number other than 0: it would make every value the same")
+		return 0, false
+	}
+	return n, ok
+}
+
+// pattern wants a regular expression.
+func pattern(b *binder, path string, v any) (*regexp.Regexp, bool) {
+	s, isText := v.(string)
+	if !isText || s == "" {
+		b.mismatch(path, v, "a regular expression")
+		return nil, false
+	}
+	re, err := regexp.Compile(s)
+	if err != nil {
+		hint := ""
+		if strings.Contains(s, "(?=") || strings.Contains(s, "(?!") || strings.Contains(s, "(?<!") {
+			hint = "the syntax is RE2, which looks neither ahead nor behind"
+		}
+		b.bad(path, hint, "expected a regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		return nil, false
+	}
+	return re, true
+}

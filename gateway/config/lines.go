@@ -1,0 +1,114 @@
+package config
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"sluice/adapters/line"
+)
+
+// buildLines turns the lines of a file into the owners' configurations.
+func (b *binder) buildLines(f *rawFile, cfg *Config) {
+	names, ports := uses{}, uses{}
+	for i := range f.lines {
+		l := &f.lines[i]
+		names.claim(b, l.name, l.at("name"), "line")
+		out := Line{
+			Config: line.Config{Name: l.name, Kind: l.kind, Port: l.port, Timeout: l.timeout, Retries: l.retries},
+			Sim:    l.port == SimPort,
+		}
+		if l.kind != "" {
+			b.checkSerial(l, &out)
+			b.checkPort(l, &out)
+		}
+		if !out.Sim {
+			ports.claim(b, out.Port, l.at("port"), "port")
+		}
+		if l.has("frame") && l.kind != line.UART && l.kind != "" {
+			b.badKey(l.at("frame"), "", `"frame" is for lines of kind "uart": %s frames by itself`, l.title())
+		}
+		cfg.Lines = append(cfg.Lines, out)
+	}
+}
+
+func (l *rawLine) title() string {
+	if l.name == "" {
+		return "[[line]]"
+	}
+	return "line " + shorten(l.name)
+}
+
+// checkSerial reads the speed and format of a serial line.
+func (b *binder) checkSerial(l *rawLine, out *Line) {
+	switch {
+	case l.kind == line.TCP:
+		if l.has("serial") {
+			b.badKey(l.at("serial"), "", `"serial" is for lines of kind "rtu" and "uart": %s is a network endpoint`, l.title())
+		}
+		return
+	case !l.has("serial"):
+		b.bad(l.at("serial"), `add one such as serial = "19200 8E1"; the device's manual says which`, `%s needs the key "serial"`, l.title())
+		return
+	case !b.fine(l.at("serial")):
+		return
+	}
+	s, err := line.ParseSerial(l.serial)
+	if err != nil {
+		b.bad(l.at("serial"), "", "expected speed and format such as \"19200 8E1\": %v", err)
+		return
+	}
+	if l.kind == line.RTU && s.DataBits != 8 {
+		b.bad(l.at("serial"), "", "expected 8 data bits, which Modbus RTU needs, not %d", s.DataBits)
+	}
+	out.Serial = s
+}
+
+// unstablePort matches a serial port named by order of plugging in: the same
+// adapter may have another number after the next start.
+var unstablePort = regexp.MustCompile(`^/dev/tty(USB|ACM)[0-9]+$`)
+
+// checkPort checks where a line is, and completes a relative path.
+func (b *binder) checkPort(l *rawLine, out *Line) {
+	at := l.at("port")
+	if out.Sim || l.port == "" || !b.fine(at) {
+		return
+	}
+	if l.kind == line.TCP {
+		if strings.HasPrefix(l.port, "/") || strings.Contains(l.port, "://") {
+			b.bad(at, "", "expected host:port such as \"192.168.1.20:502\", not %s", shorten(l.port))
+		}
+		return
+	}
+	switch {
+	case !strings.Contains(l.port, "/"):
+		hint := `a relative path begins with "./"`
+		if strings.HasPrefix(l.port, "tty") {
+			hint = "did you mean " + shorten("/dev/"+l.port) + "?"
+		} else if near := nearest(l.port, []string{SimPort}); near != "" {
+			hint = "did you mean " + shorten(near) + "?"
+		}
+		b.bad(at, hint, `expected the path of a serial port such as "/dev/serial/by-id/…", or "sim", not %s`, shorten(l.port))
+	case unstablePort.MatchString(l.port):
+		hint := "use a name below /dev/serial/by-id or /dev/serial/by-path"
+		if stable := stableName(l.port); stable != "" {
+			hint = "here it is also " + stable
+		}
+		b.warn(at, hint, "%s may be another adapter after the next start", l.port)
+	}
+	out.Port = b.relative(l.port)
+}
+
+// stableName gives a name of a port that stays with its adapter, "" if there
+// is none on this machine now.
+func stableName(port string) string {
+	for _, dir := range []string{"/dev/serial/by-id/*", "/dev/serial/by-path/*"} {
+		names, _ := filepath.Glob(dir) // fails on a bad pattern only
+		for _, name := range names {
+			if real, err := filepath.EvalSymlinks(name); err == nil && real == port {
+				return name
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,206 @@
+package config
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"sluice/adapters"
+	"sluice/adapters/modbus"
+	"sluice/adapters/uart"
+)
+
+// points wants the table [device.points], one inline table a point.
+func points(b *binder, path string, v any) ([]rawPoint, bool) {
+	m, isTable := v.(map[string]any)
+	if !isTable {
+		b.mismatch(path, v, "a table [device.points]")
+		return nil, false
+	}
+	if len(m) == 0 {
+		b.bad(path, "", "expected at least one point, such as temp = { input = 0, type = \"i16\" }")
+		return nil, false
+	}
+	var all []rawPoint
+	for _, key := range b.inFileOrder(path, m) {
+		at := child(path, key)
+		entry, isTable := m[key].(map[string]any)
+		if !isTable {
+			hint := ""
+			if slices.Contains(b.owners(key, ""), "[[device]]") {
+				hint = key + " of a [[device]] is written above its [device.points]"
+			}
+			b.bad(at, hint, "expected a point such as { input = 0, type = \"i16\" }, not %s", describe(m[key]))
+			continue
+		}
+		if err := checkName(key); err != nil {
+			b.badKey(at, "", "expected a name for the point: %v", err)
+		}
+		n := node{at, entry}
+		p := newPoint(n)
+		p.name = key
+		bindTable(b, pointTable, "point "+shorten(key), n, &p)
+		all = append(all, p)
+	}
+	return all, true
+}
+
+func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
+
+// inFileOrder gives the keys of a table as they stand in the file.
+func (b *binder) inFileOrder(path string, m map[string]any) []string {
+	keys := sortedKeys(m)
+	slices.SortStableFunc(keys, func(x, y string) int {
+		return cmp.Compare(b.places.places[child(path, x)].key.start, b.places.places[child(path, y)].key.start)
+	})
+	return keys
+}
+
+// point makes what the adapters share of a point.
+func (p *rawPoint) point(device string, writable bool) *adapters.Point {
+	return &adapters.Point{Device: device, Name: p.name, Unit: p.unit, Writable: writable, Min: p.min, Max: p.max}
+}
+
+// checkBounds checks min and max, which only commands need.
+func (b *binder) checkBounds(p *rawPoint, writable bool, needs string) {
+	for _, k := range []string{"min", "max"} {
+		if p.has(k) && !writable {
+			b.badKey(p.at(k), "", "%q bounds what may be written: point %q needs %s for it", k, p.name, needs)
+		}
+	}
+	if p.min != nil && p.max != nil && *p.min > *p.max {
+		b.bad(p.at("min"), "", "min %v is above max %v", *p.min, *p.max)
+	}
+}
+
+// modbusPoint turns a point of a Modbus device into the poller's
+// configuration.
+func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
+	c := modbus.PointConfig{
+		Type: p.typ, Order: d.order, Scale: p.scale, Offset: p.offset, Decimals: p.decimals,
+		Every: p.every, Write: p.write,
+	}
+	if p.has("order") {
+		c.Order = p.order
+	}
+	addresses := map[string]int64{"coil": p.coil, "discrete": p.discrete, "input": p.input, "holding": p.holding}
+	kind := ""
+	for _, table := range []modbus.Table{modbus.Coil, modbus.Discrete, modbus.Input, modbus.Holding} {
+		word := tableNames[table]
+		switch {
+		case !p.has(word):
+			continue
+		case kind != "":
+			b.badKey(p.at(word), "", "point %q has %q already: expected one of coil, discrete, input and holding", p.name, kind)
+			continue
+		}
+		kind, c.Table = word, table
+		if !b.fine(p.at(word), d.at("numbering")) {
+			continue
+		}
+		wire, text, hint := d.numbering.wireAddress(table, addresses[word])
+		if text != "" {
+			b.bad(p.at(word), hint, "%s", text)
+		}
+		c.Address = wire
+	}
+	if kind == "" {
+		b.badKey(p.path, "", "point %q needs one of coil, discrete, input and holding: its address", p.name)
+	}
+	bit := c.Table == modbus.Coil || c.Table == modbus.Discrete
+	if !p.has("type") {
+		c.Type = modbus.U16
+		if bit {
+			c.Type = modbus.Bool
+		}
+	}
+	if kind != "" {
+		b.checkModbusKeys(p, kind, bit, c.Type)
+	}
+	if b.fine(p.path) && int(c.Address)+registers(c.Type) > 65536 {
+		b.bad(p.at(kind), "", "a value of %d registers does not fit here: the table ends with address 65535", registers(c.Type))
+	}
+	b.checkBounds(p, p.has("write"), `the key "write"`)
+	c.Point = p.point(d.name, c.Write != modbus.ReadOnly)
+	return c
+}
+
+// checkModbusKeys checks the keys of a point against what its table can do.
+func (b *binder) checkModbusKeys(p *rawPoint, kind string, bit bool, typ modbus.Type) {
+	if bit && p.has("type") && typ != modbus.Bool && b.fine(p.at("type")) {
+		b.bad(p.at("type"), "", "a %s is one bit: expected \"bool\", or no type", kind)
+	}
+	if bit || typ == modbus.Bool {
+		for _, k := range []string{"scale", "offset", "decimals", "min", "max"} {
+			if p.has(k) {
+				b.badKey(p.at(k), "", "%q is for numbers: point %q is true or false", k, p.name)
+			}
+		}
+	}
+	if bit && p.has("order") {
+		b.badKey(p.at("order"), "", "\"order\" is for registers: a %s is one bit", kind)
+	}
+	if p.has("write") && (kind == "discrete" || kind == "input") {
+		hint := "use holding, if the manual lists it there"
+		if kind == "discrete" {
+			hint = "use coil, if the manual lists it there"
+		}
+		b.badKey(p.at("write"), hint, "%s cannot be written in Modbus", map[string]string{"discrete": "a discrete input", "input": "an input register"}[kind])
+	}
+}
+
+// registers tells how many registers a value takes.
+func registers(t modbus.Type) int {
+	switch t {
+	case modbus.U32, modbus.I32, modbus.F32:
+		return 2
+	}
+	return 1
+}
+
+// uartPoint turns a point of a device on a UART into the listener's
+// configuration.
+func (b *binder) uartPoint(d *rawDevice, p *rawPoint) uart.PointConfig {
+	c := uart.PointConfig{
+		From: p.from, Scale: p.scale, Offset: p.offset, Decimals: p.decimals,
+		Send: p.send, Expect: p.expect, Timeout: p.timeout,
+	}
+	if !p.has("from") && !p.has("send") {
+		b.badKey(p.path, "", "point %q needs \"from\", a group of match, or \"send\", a command", p.name)
+	}
+	if p.has("from") && b.fine(p.at("from"), d.at("match")) {
+		b.checkGroup(d, p)
+	}
+	for _, k := range []string{"expect", "timeout"} {
+		if p.has(k) && !p.has("send") {
+			b.badKey(p.at(k), "", "%q is about the answer to a command: point %q needs the key \"send\" for it", k, p.name)
+		}
+	}
+	for _, k := range []string{"scale", "offset", "decimals"} {
+		if p.has(k) && !p.has("from") {
+			b.badKey(p.at(k), "", "%q is about what is read: point %q needs the key \"from\" for it", k, p.name)
+		}
+	}
+	b.checkBounds(p, p.has("send"), `the key "send"`)
+	c.Point = p.point(d.name, p.has("send"))
+	return c
+}
+
+// checkGroup checks that what a point is read from is a group of the match.
+func (b *binder) checkGroup(d *rawDevice, p *rawPoint) {
+	if d.match == nil {
+		b.bad(p.at("from"), "", "device %q has no \"match\" to take a value from", d.name)
+		return
+	}
+	groups := slices.DeleteFunc(d.match.SubexpNames(), func(s string) bool { return s == "" })
+	switch near := nearest(p.from, groups); {
+	case slices.Contains(groups, p.from):
+	case near != "":
+		b.bad(p.at("from"), "did you mean "+shorten(near)+"?", "match has no group called %s", shorten(p.from))
+	case len(groups) == 0:
+		b.bad(p.at("from"), "name a group of it: (?P<"+p.from+">…)", "match has no group called %s", shorten(p.from))
+	default:
+		b.bad(p.at("from"), "its groups are: "+strings.Join(groups, ", "), "match has no group called %s", shorten(p.from))
+	}
+}

@@ -1,0 +1,291 @@
+package config
+
+import (
+	"regexp"
+	"time"
+
+	"sluice/adapters/line"
+	"sluice/adapters/modbus"
+)
+
+// The tables of a file. To add a key, add its line to a table, its field to
+// the struct beside it, and use the field where the rooms' configurations are
+// built.
+
+const (
+	second = time.Second
+	minute = time.Minute
+	hour   = time.Hour
+	day    = 24 * hour
+
+	kib = 1 << 10
+	mib = 1 << 20
+	gib = 1 << 30
+	tib = 1 << 40
+)
+
+// rawFile is a whole file.
+type rawFile struct {
+	gateway   rawGateway
+	broker    rawBroker
+	web       rawWeb
+	upstreams []rawUpstream
+	lines     []rawLine
+	devices   []rawDevice
+}
+
+var fileTable = table[rawFile]{
+	key("gateway", sub(gatewayTable, "[gateway]", newGateway), func(f *rawFile) *rawGateway { return &f.gateway }),
+	key("broker", sub(brokerTable, "[broker]", newBroker), func(f *rawFile) *rawBroker { return &f.broker }),
+	key("web", sub(webTable, "[web]", newWeb), func(f *rawFile) *rawWeb { return &f.web }),
+	key("upstream", tables(upstreamTable, "[[upstream]]", newUpstream), func(f *rawFile) *[]rawUpstream { return &f.upstreams }),
+	key("line", tables(lineTable, "[[line]]", newLine), func(f *rawFile) *[]rawLine { return &f.lines }),
+	key("device", tables(deviceTable, "[[device]]", newDevice), func(f *rawFile) *[]rawDevice { return &f.devices }),
+}
+
+// sections lists the tables for hints.
+func sections() []section {
+	return []section{
+		{"[gateway]", gatewayTable.names()},
+		{"[broker]", brokerTable.names()},
+		{"[web]", webTable.names()},
+		{"[[upstream]]", upstreamTable.names()},
+		{"queue of [[upstream]]", queueTable.names()},
+		{"[[line]]", lineTable.names()},
+		{"frame of [[line]]", frameTable.names()},
+		{"[[device]]", deviceTable.names()},
+		{"a point of [device.points]", pointTable.names()},
+	}
+}
+
+type rawGateway struct {
+	node
+	id, base, data string
+	payload        Payload
+}
+
+func newGateway(n node) rawGateway { return rawGateway{node: n, payload: PayloadJSON} }
+
+var gatewayTable = table[rawGateway]{
+	key("id", name("the gateway"), func(g *rawGateway) *string { return &g.id }),
+	key("base", topicBase, func(g *rawGateway) *string { return &g.base }),
+	key("data", text("the path of a folder"), func(g *rawGateway) *string { return &g.data }),
+	key("payload", oneOf(PayloadJSON, PayloadValue), func(g *rawGateway) *Payload { return &g.payload }),
+}
+
+type rawBroker struct {
+	node
+	listen           []string
+	anonymous        bool
+	maxConnections   int
+	maxPacketSize    int
+	receiveMaximum   uint16
+	sessionExpiryMax time.Duration
+	maxInflight      int
+	durability       time.Duration
+}
+
+func newBroker(n node) rawBroker {
+	return rawBroker{node: n, listen: []string{"tcp://127.0.0.1:1883"}}
+}
+
+var brokerTable = table[rawBroker]{
+	key("listen", list(checked(`an address such as "tcp://127.0.0.1:1883"`, checkListen), `addresses such as ["tcp://127.0.0.1:1883"]`),
+		func(b *rawBroker) *[]string { return &b.listen }),
+	key("anonymous", boolean, func(b *rawBroker) *bool { return &b.anonymous }),
+	key("max_connections", integer[int](1, 1_000_000), func(b *rawBroker) *int { return &b.maxConnections }),
+	key("max_packet_size", size[int](64, 256*mib-1), func(b *rawBroker) *int { return &b.maxPacketSize }),
+	key("receive_maximum", integer[uint16](1, 65535), func(b *rawBroker) *uint16 { return &b.receiveMaximum }),
+	key("session_expiry_max", duration(second, 36500*day), func(b *rawBroker) *time.Duration { return &b.sessionExpiryMax }),
+	key("max_inflight", integer[int](1, 16384), func(b *rawBroker) *int { return &b.maxInflight }),
+	key("durability", durability, func(b *rawBroker) *time.Duration { return &b.durability }),
+}
+
+// durability is how long a commit may gather what comes in. Both auto and
+// strict gather nothing on purpose: what arrives while one commit is being
+// written goes into the next.
+var durability = choice([]string{"auto", "strict", "10ms", "250ms", "2s"},
+	0, 0, 10*time.Millisecond, 250*time.Millisecond, 2*second)
+
+type rawWeb struct {
+	node
+	listen string
+}
+
+func newWeb(n node) rawWeb { return rawWeb{node: n, listen: "127.0.0.1:8080"} }
+
+var webTable = table[rawWeb]{
+	key("listen", checked(`an address such as "127.0.0.1:8080", or "" for none`, checkWebListen), func(w *rawWeb) *string { return &w.listen }),
+}
+
+type rawUpstream struct {
+	node
+	name, url, clientID, username, passwordFile, prefix string
+	version                                             int
+	keepAlive, sessionExpiry                            time.Duration
+	out, in                                             []string
+	qos                                                 byte
+	queue                                               rawQueue
+}
+
+func newUpstream(n node) rawUpstream {
+	return rawUpstream{node: n, version: 5, qos: 1, keepAlive: 30 * second, sessionExpiry: 7 * day}
+}
+
+var upstreamTable = table[rawUpstream]{
+	must(key("name", name("the upstream"), func(u *rawUpstream) *string { return &u.name })),
+	must(key("url", upstreamURL, func(u *rawUpstream) *string { return &u.url })),
+	key("version", integer[int](5, 5), func(u *rawUpstream) *int { return &u.version }),
+	key("client_id", text("an MQTT client identifier"), func(u *rawUpstream) *string { return &u.clientID }),
+	key("username", text("a user name"), func(u *rawUpstream) *string { return &u.username }),
+	key("password_file", text("the path of a file that holds the password"), func(u *rawUpstream) *string { return &u.passwordFile }),
+	key("keepalive", duration(second, 65535*second), func(u *rawUpstream) *time.Duration { return &u.keepAlive }),
+	key("session_expiry", duration(second, (1<<32-1)*second), func(u *rawUpstream) *time.Duration { return &u.sessionExpiry }),
+	key("out", filters, func(u *rawUpstream) *[]string { return &u.out }),
+	key("in", filters, func(u *rawUpstream) *[]string { return &u.in }),
+	key("prefix", topicPrefix, func(u *rawUpstream) *string { return &u.prefix }),
+	key("qos", integer[byte](0, 2), func(u *rawUpstream) *byte { return &u.qos }),
+	key("queue", sub(queueTable, "queue", newQueue), func(u *rawUpstream) *rawQueue { return &u.queue }),
+}
+
+type rawQueue struct {
+	node
+	maxBytes int64
+}
+
+func newQueue(n node) rawQueue { return rawQueue{node: n} }
+
+var queueTable = table[rawQueue]{
+	key("max_bytes", size[int64](mib, 16*tib), func(q *rawQueue) *int64 { return &q.maxBytes }),
+}
+
+type rawLine struct {
+	node
+	name, port, serial string
+	kind               line.Kind
+	timeout            time.Duration
+	retries            int
+	frame              rawFrame
+}
+
+func newLine(n node) rawLine {
+	return rawLine{node: n, timeout: 300 * time.Millisecond, retries: 1, frame: newFrame(node{})}
+}
+
+var lineTable = table[rawLine]{
+	must(key("name", name("the line"), func(l *rawLine) *string { return &l.name })),
+	must(key("kind", oneOf(line.RTU, line.TCP, line.UART), func(l *rawLine) *line.Kind { return &l.kind })),
+	must(key("port", text(`a device path, host:port, or "sim"`), func(l *rawLine) *string { return &l.port })),
+	key("serial", text(`speed and format such as "19200 8E1"`), func(l *rawLine) *string { return &l.serial }),
+	key("timeout", duration(10*time.Millisecond, minute), func(l *rawLine) *time.Duration { return &l.timeout }),
+	key("retries", integer[int](0, 10), func(l *rawLine) *int { return &l.retries }),
+	key("frame", sub(frameTable, "frame", newFrame), func(l *rawLine) *rawFrame { return &l.frame }),
+}
+
+type rawFrame struct {
+	node
+	until string
+	max   int
+}
+
+func newFrame(n node) rawFrame { return rawFrame{node: n, until: "\n", max: 256} }
+
+var frameTable = table[rawFrame]{
+	key("until", text(`the characters that end a line, such as "\n"`), func(f *rawFrame) *string { return &f.until }),
+	key("max", integer[int](1, 65536), func(f *rawFrame) *int { return &f.max }),
+}
+
+type rawDevice struct {
+	node
+	name, line, topic   string
+	unit                int
+	every, delay, stale time.Duration
+	order               modbus.Order
+	numbering           numbering
+	maxRegisters        int
+	match               *regexp.Regexp
+	onOffline           OnOffline
+	points              []rawPoint
+}
+
+func newDevice(n node) rawDevice {
+	return rawDevice{node: n, every: second, stale: minute, numbering: fromZero, maxRegisters: 125, onOffline: KeepCommand}
+}
+
+var deviceTable = table[rawDevice]{
+	must(key("name", name("the device"), func(d *rawDevice) *string { return &d.name })),
+	must(key("line", text("the name of a [[line]]"), func(d *rawDevice) *string { return &d.line })),
+	key("unit", integer[int](0, 255), func(d *rawDevice) *int { return &d.unit }),
+	key("topic", topicPart, func(d *rawDevice) *string { return &d.topic }),
+	key("every", duration(0, 365*day), func(d *rawDevice) *time.Duration { return &d.every }),
+	key("delay", duration(0, 10*second), func(d *rawDevice) *time.Duration { return &d.delay }),
+	key("stale", duration(second, 365*day), func(d *rawDevice) *time.Duration { return &d.stale }),
+	key("order", order, func(d *rawDevice) *modbus.Order { return &d.order }),
+	key("numbering", oneOf(fromZero, fromOne, byManual), func(d *rawDevice) *numbering { return &d.numbering }),
+	key("max_registers", integer[int](1, 125), func(d *rawDevice) *int { return &d.maxRegisters }),
+	key("match", pattern, func(d *rawDevice) **regexp.Regexp { return &d.match }),
+	key("on_offline", oneOf(KeepCommand, RejectCommand), func(d *rawDevice) *OnOffline { return &d.onOffline }),
+	must(key("points", points, func(d *rawDevice) *[]rawPoint { return &d.points })),
+}
+
+// rawPoint is one entry of [device.points]; its name is its key there.
+type rawPoint struct {
+	node
+	name                           string
+	coil, discrete, input, holding int64
+	typ                            modbus.Type
+	order                          modbus.Order
+	write                          modbus.WriteMode
+	unit, topic, from, send        string
+	scale, offset                  float64
+	decimals                       int
+	every, timeout                 time.Duration
+	min, max                       *float64
+	retain                         bool
+	qos                            byte
+	expect                         *regexp.Regexp
+}
+
+func newPoint(n node) rawPoint {
+	return rawPoint{node: n, scale: 1, decimals: -1, retain: true, qos: 1}
+}
+
+var pointTable = table[rawPoint]{
+	key("coil", address, func(p *rawPoint) *int64 { return &p.coil }),
+	key("discrete", address, func(p *rawPoint) *int64 { return &p.discrete }),
+	key("input", address, func(p *rawPoint) *int64 { return &p.input }),
+	key("holding", address, func(p *rawPoint) *int64 { return &p.holding }),
+	key("type", registerType, func(p *rawPoint) *modbus.Type { return &p.typ }),
+	key("order", order, func(p *rawPoint) *modbus.Order { return &p.order }),
+	key("scale", notZero, func(p *rawPoint) *float64 { return &p.scale }),
+	key("offset", number, func(p *rawPoint) *float64 { return &p.offset }),
+	key("decimals", integer[int](0, 9), func(p *rawPoint) *int { return &p.decimals }),
+	key("unit", text("a physical unit"), func(p *rawPoint) *string { return &p.unit }),
+	key("every", duration(0, 365*day), func(p *rawPoint) *time.Duration { return &p.every }),
+	key("write", writeMode, func(p *rawPoint) *modbus.WriteMode { return &p.write }),
+	key("min", optional(number), func(p *rawPoint) **float64 { return &p.min }),
+	key("max", optional(number), func(p *rawPoint) **float64 { return &p.max }),
+	key("topic", topicPart, func(p *rawPoint) *string { return &p.topic }),
+	key("retain", boolean, func(p *rawPoint) *bool { return &p.retain }),
+	key("qos", integer[byte](0, 2), func(p *rawPoint) *byte { return &p.qos }),
+	key("from", text("the name of a group in match"), func(p *rawPoint) *string { return &p.from }),
+	key("send", text(`what to send, such as "VENT {value}\n"`), func(p *rawPoint) *string { return &p.send }),
+	key("expect", pattern, func(p *rawPoint) **regexp.Regexp { return &p.expect }),
+	key("timeout", duration(10*time.Millisecond, minute), func(p *rawPoint) *time.Duration { return &p.timeout }),
+}
+
+var (
+	order        = choice([]string{"ABCD", "CDAB", "BADC", "DCBA"}, modbus.ABCD, modbus.CDAB, modbus.BADC, modbus.DCBA)
+	registerType = choice([]string{"bool", "u16", "i16", "u32", "i32", "f32"},
+		modbus.Bool, modbus.U16, modbus.I16, modbus.U32, modbus.I32, modbus.F32)
+	writeMode = choice([]string{"verify", "plain"}, modbus.Verify, modbus.Plain)
+)
+
+// The keys that only make sense on some lines: one list for devices and one
+// for points. A key in neither is good everywhere.
+var (
+	modbusDeviceKeys = []string{"unit", "every", "delay", "order", "numbering", "max_registers"}
+	uartDeviceKeys   = []string{"stale", "match"}
+	modbusPointKeys  = []string{"coil", "discrete", "input", "holding", "type", "order", "every", "write"}
+	uartPointKeys    = []string{"from", "send", "expect", "timeout"}
+)

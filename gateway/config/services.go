@@ -1,0 +1,173 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"sluice/bridge"
+	"sluice/gateway/web"
+	"sluice/mqttcore"
+)
+
+// buildGateway settles what the rest depends on: the name, the base topic and
+// the folder.
+func (b *binder) buildGateway(f *rawFile, cfg *Config) {
+	g := &f.gateway
+	cfg.Gateway = Gateway{ID: g.id, Base: g.base, Data: g.data, Payload: g.payload}
+	if g.id == "" && b.fine(g.at("id")) {
+		cfg.Gateway.ID = hostName()
+	}
+	if g.data == "" {
+		cfg.Gateway.Data = "data"
+		// systemd may name several folders; the first is ours.
+		if state, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); state != "" {
+			cfg.Gateway.Data = state
+		}
+	}
+	cfg.Gateway.Data = b.relative(cfg.Gateway.Data)
+	cfg.Store.Dir = cfg.Gateway.Data
+}
+
+// hostName gives the machine's name, or the program's where the machine has
+// none that can be part of a topic.
+func hostName() string {
+	if host, err := os.Hostname(); err == nil && checkName(host) == nil {
+		return host
+	}
+	return "sluice"
+}
+
+// relative completes a path that is relative to the file.
+func (b *binder) relative(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(b.file), path)
+}
+
+// buildBroker settles the broker and the web page.
+func (b *binder) buildBroker(f *rawFile, cfg *Config) {
+	r := &f.broker
+	cfg.Broker = mqttcore.Config{
+		Listen:           r.listen,
+		Anonymous:        r.anonymous,
+		MaxConnections:   r.maxConnections,
+		MaxPacketSize:    r.maxPacketSize,
+		ReceiveMaximum:   r.receiveMaximum,
+		SessionExpiryMax: r.sessionExpiryMax,
+		MaxInflight:      r.maxInflight,
+	}
+	cfg.Store.CommitInterval = r.durability
+	seen := uses{}
+	for i, listen := range r.listen {
+		at := element(r.at("listen"), i)
+		hostport := strings.TrimPrefix(listen, "tcp://")
+		if !strings.HasSuffix(hostport, ":0") {
+			seen.claim(b, listen, at, "listener")
+		}
+		if !r.anonymous && b.fine(at) && !loopback(hostport) {
+			b.warn(at, "set anonymous = true to let everyone in who can reach it",
+				"%s lets clients of this machine in only", listen)
+		}
+	}
+	cfg.Web = web.Config{Listen: f.web.listen}
+	for i, listen := range r.listen {
+		hostport := strings.TrimPrefix(listen, "tcp://")
+		if hostport == f.web.listen && !strings.HasSuffix(hostport, ":0") && b.fine(element(r.at("listen"), i), f.web.at("listen")) {
+			b.bad(f.web.at("listen"), "", "expected another address than the broker's %s", listen)
+		}
+	}
+}
+
+// buildUpstreams settles the upstream links.
+func (b *binder) buildUpstreams(f *rawFile, cfg *Config) {
+	names := uses{}
+	clients := map[string]string{}
+	for i := range f.upstreams {
+		u := &f.upstreams[i]
+		names.claim(b, u.name, u.at("name"), "upstream")
+		out := Upstream{
+			Config: bridge.Config{
+				Name: u.name, URL: u.url, ClientID: u.clientID, Username: u.username,
+				KeepAlive: u.keepAlive, SessionExpiry: u.sessionExpiry,
+				Out: u.out, In: u.in, Prefix: u.prefix, QoS: u.qos,
+				Availability: "sluice/" + cfg.Gateway.ID + "/availability",
+			},
+			QueueMaxBytes: u.queue.maxBytes,
+		}
+		if !u.has("client_id") {
+			out.ClientID = cfg.Gateway.ID
+		}
+		b.checkWholeSeconds(u)
+		if u.has("password_file") && b.fine(u.at("password_file")) {
+			out.Password = b.password(u)
+		}
+		if !u.has("out") && !u.has("in") {
+			b.badKey(u.path, "", `%s needs "out", "in" or both: the topics that go up and come down`, u.title())
+		}
+		if u.has("url") && b.fine(u.at("url"), u.at("client_id"), u.at("name")) {
+			client := u.url + " " + out.ClientID
+			if other, taken := clients[client]; taken {
+				b.bad(u.at("url"), "give one of them another client_id",
+					"%s would throw upstream %q out: both are client %q of %s", u.title(), other, out.ClientID, u.url)
+			}
+			clients[client] = u.name
+		}
+		cfg.Upstreams = append(cfg.Upstreams, out)
+	}
+}
+
+func (u *rawUpstream) title() string {
+	if u.name == "" {
+		return "[[upstream]]"
+	}
+	return "upstream " + shorten(u.name)
+}
+
+// checkWholeSeconds checks the times that MQTT tells in seconds.
+func (b *binder) checkWholeSeconds(u *rawUpstream) {
+	if u.keepAlive%second != 0 {
+		b.bad(u.at("keepalive"), "", "expected whole seconds, not %s", spell(u.keepAlive))
+	}
+	if u.sessionExpiry%second != 0 {
+		b.bad(u.at("session_expiry"), "", "expected whole seconds, not %s", spell(u.sessionExpiry))
+	}
+}
+
+// longestPassword is the most that MQTT can carry (MQTT 5, 3.1.3.6).
+const longestPassword = 65535
+
+// password reads the password of an upstream: the file without the end of its
+// line. What it says is never part of a message.
+func (b *binder) password(u *rawUpstream) []byte {
+	at := u.at("password_file")
+	if !u.has("username") {
+		b.bad(at, "", `a password needs a user name: %s needs the key "username"`, u.title())
+	}
+	path := b.relative(u.passwordFile)
+	info, err := os.Stat(path)
+	if err != nil {
+		b.bad(at, "", "cannot read the password: %v", err)
+		return nil
+	}
+	if !info.Mode().IsRegular() || info.Size() > longestPassword+2 {
+		b.bad(at, "", "expected a file with one password, which %s is not", path)
+		return nil
+	}
+	secret, err := os.ReadFile(path)
+	if err != nil {
+		b.bad(at, "", "cannot read the password: %v", err)
+		return nil
+	}
+	secret = bytes.TrimSuffix(bytes.TrimSuffix(secret, []byte("\n")), []byte("\r"))
+	if len(secret) == 0 {
+		b.bad(at, "", "%s is empty: expected a password in it", path)
+	}
+	if mode := info.Mode().Perm(); mode&0o004 != 0 {
+		b.warn(at, fmt.Sprintf("chmod %04o %s", mode&^0o007, path), "everyone on this machine can read the password in %s", path)
+	}
+	return secret
+}
