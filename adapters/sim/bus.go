@@ -1,0 +1,84 @@
+package sim
+
+import "time"
+
+// bus is an RS-485 line with Modbus RTU slaves. It is not safe for concurrent
+// use.
+type bus struct {
+	wire
+	stations []*station
+}
+
+// station is a slave and its twin on a bus.
+type station struct {
+	slave *Slave
+	owes  time.Time // until then the slave is busy with an answer
+	twin  struct{ of *Slave }
+}
+
+func newBus(c *LineConfig, slaves []*Slave) *bus {
+	b := &bus{wire: newWire(c)}
+	b.whole = crcRight
+	b.receive = b.request
+	for _, s := range slaves {
+		b.stations = append(b.stations, &station{slave: s})
+	}
+	return b
+}
+
+// request is called t3.5 after the last character of a frame.
+func (b *bus) request(at time.Time, f frame) {
+	if f.overlapped || !crcRight(f.data) {
+		b.stats.Bad++
+		return
+	}
+	b.stats.Requests++
+	unit, pdu := f.data[0], f.data[1:len(f.data)-2]
+	for _, s := range b.stations {
+		if s.slave.unit != unit && unit != 0 {
+			continue
+		}
+		if f.from.Before(s.owes) || s.slave.strict && f.hasty {
+			b.stats.Unheard++
+			continue
+		}
+		a := s.slave.answer(at, unit, pdu, f.data, rtu{})
+		if unit == 0 || len(a.own) == 0 {
+			continue // nobody answers a broadcast
+		}
+		b.stats.Answers++
+		s.owes = b.transmit(s, at, a.own)
+		if a.twin != nil {
+			b.transmit(&s.twin, at, a.twin)
+		}
+	}
+}
+
+// advance plays the wire and lets the babblers babble.
+func (b *bus) advance(now time.Time) {
+	b.wire.advance(now)
+	for _, s := range b.stations {
+		if bursts := s.slave.unasked(now); bursts != nil {
+			b.transmit(s, now, bursts)
+		}
+	}
+}
+
+func (b *bus) next() (time.Time, bool) {
+	at, ok := b.wire.next()
+	for _, s := range b.stations {
+		if due, babbles := s.slave.due(); babbles && (!ok || due.Before(at)) {
+			at, ok = due, true
+		}
+	}
+	return at, ok
+}
+
+func (b *bus) cut() {
+	b.wire.cut()
+	for _, s := range b.stations {
+		s.owes = time.Time{}
+	}
+}
+
+func (b *bus) counters() LineStats { return b.stats }
