@@ -68,6 +68,12 @@ type Config struct {
 	// TLS is used for mqtts:// and wss://; nil is the system's trust store.
 	// The server name is taken from URL where it has none.
 	TLS *tls.Config
+	// Via marks messages that come down with a user property, by which a
+	// message is known and ignored that comes down a second time. A single
+	// link needs none, as the upstream does not send us our own messages.
+	// With several links, or gateways that are linked to each other, give
+	// each link a value that is its own, like "pi-cellar/cloud".
+	Via string
 	// Availability is the local topic of which the link keeps the remote
 	// copy itself: "online" retained at each connect, "offline" as its will.
 	// Messages of that local topic are not forwarded. Empty turns it off.

@@ -4,13 +4,22 @@
 // Upwards it is a durable consumer like any other. It reads the log in order,
 // keeps a window of messages in flight and moves its cursor only when the
 // server has acknowledged, so an outage, a restart of either side or a cut at
-// any point loses nothing. Downwards it subscribes, hands each message to the
-// local broker and acknowledges only when that is durable.
+// any point loses nothing. At QoS 2 nothing arrives twice either: packet
+// identifiers follow from the place in the log, and PUBREL is sent only after
+// it is on disk that the server has the message.
+//
+// Downwards it subscribes, hands each message to the local broker and
+// acknowledges only when that is durable.
 package bridge
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/mqttcore"
@@ -22,6 +31,29 @@ type Link struct {
 	broker *mqttcore.Broker
 	log    *slog.Logger
 	ready  chan struct{}
+	dial   func(context.Context) (net.Conn, error) // a seam for tests
+
+	// Owned by Run.
+	inbox   *inbox
+	backoff *backoff
+	suspect suspicion
+	noWill  bool // the server refused the will's QoS or RETAIN
+	met     bool // there was a session in this run
+
+	queue    atomic.Pointer[mqttcore.Consumer] // for its Backlog
+	inFlight atomic.Int64
+	window   atomic.Int64
+
+	forwarded, resent, retried, deadLettered, downgraded atomic.Uint64
+	received, ignored, looped, unfit                     atomic.Uint64
+	liveSent, liveDropped, connects                      atomic.Uint64
+
+	mu             sync.Mutex
+	connected      bool
+	since          time.Time
+	lastError      string
+	lastDeadLetter string
+	lastRefusal    string
 }
 
 // Stats is what a link has done since New, and how it is now.
@@ -31,7 +63,7 @@ type Stats struct {
 	Connected bool
 	Since     time.Time
 	// LastError is why the last connection was lost or could not be made;
-	// empty while connected for the first time.
+	// empty where that never happened.
 	LastError string
 	// Connects counts sessions that were established.
 	Connects uint64
@@ -44,40 +76,203 @@ type Stats struct {
 	// there may be on this connection.
 	InFlight, Window int
 
-	// Forwarded counts messages that the upstream acknowledged (at QoS 0:
-	// that were written), Resent those that were sent again after a cut,
-	// Retried those that the upstream refused for now.
+	// Forwarded counts messages of the log that the upstream acknowledged (at
+	// QoS 0: that were written), Resent those that were sent again after a
+	// cut, Retried those that the upstream refused for now.
 	Forwarded, Resent, Retried uint64
 	// DeadLettered counts messages that were given up because the upstream
 	// will never take them; LastDeadLetter says which and why.
 	DeadLettered   uint64
 	LastDeadLetter string
-	// Downgraded counts messages of QoS 2 that may arrive twice, because the
-	// upstream had forgotten our session.
+	// LastRefusal is why the upstream last refused a message for now.
+	LastRefusal string
+	// Downgraded counts messages of QoS 2 that may have arrived twice, because
+	// the upstream had forgotten our session.
 	Downgraded uint64
+	// LiveSent and LiveDropped count messages of QoS 0, which are forwarded
+	// only while there is a connection and the line keeps up.
+	LiveSent, LiveDropped uint64
 
 	// Received counts messages that came down and are durable here, Ignored
-	// those outside Config.In, Looped those that had been here before.
-	Received, Ignored, Looped uint64
+	// those outside Config.In, Looped those that had been here before, Unfit
+	// those that the local broker does not take.
+	Received, Ignored, Looped, Unfit uint64
 }
 
 // New makes a link of cfg, which must be valid, for the local broker b. It
 // starts nothing.
 func New(cfg Config, b *mqttcore.Broker, log *slog.Logger) *Link {
 	cfg = cfg.withDefaults()
-	return &Link{cfg: cfg, broker: b, log: log.With("upstream", cfg.Name), ready: make(chan struct{})}
+	l := &Link{
+		cfg: cfg, broker: b, log: log.With("upstream", cfg.Name), ready: make(chan struct{}),
+		inbox: newInbox(), backoff: newBackoff(),
+	}
+	l.dial = func(ctx context.Context) (net.Conn, error) {
+		e, err := parseURL(cfg.URL)
+		if err != nil {
+			return nil, fmt.Errorf("url %w", err)
+		}
+		return dial(ctx, e, cfg.TLS)
+	}
+	return l
 }
+
+// ConsumerName is the name of the durable consumer of the link of that name:
+// what mqttcore.Broker.RemoveConsumers must keep.
+func ConsumerName(link string) string { return "upstream/" + link }
+
+func (l *Link) consumer() string { return ConsumerName(l.cfg.Name) }
 
 // String names the link for logs.
 func (l *Link) String() string { return "upstream " + l.cfg.Name }
 
-// Ready is closed once the link reads its queue. It does not wait for the
-// upstream: a gateway starts without one.
+// Ready is closed once what is published is kept for the upstream. It does
+// not wait for a connection: a gateway starts without one.
 func (l *Link) Ready() <-chan struct{} { return l.ready }
 
 // Run keeps the link up until ctx ends, and returns nil then. It returns an
-// error only if the local broker refuses the durable consumer.
-func (l *Link) Run(ctx context.Context) error { panic("not yet") }
+// error only if the local broker refuses the durable consumer. It is called
+// once.
+func (l *Link) Run(ctx context.Context) error {
+	// At QoS 0 upstream, too, messages are kept through an outage.
+	filters := make([]mqttcore.Filter, 0, len(l.cfg.Out))
+	for _, f := range l.cfg.Out {
+		filters = append(filters, mqttcore.Filter{Topic: f, QoS: max(1, l.cfg.QoS)})
+	}
+	queue, err := l.broker.Consumer(ctx, l.consumer(), filters)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("queue of upstream %s: %w", l.cfg.Name, err)
+	}
+	defer queue.Close()
+	l.queue.Store(queue)
+	l.setSince(time.Now())
+	close(l.ready)
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		how, err := l.connect(ctx, queue)
+		if ctx.Err() != nil {
+			l.down(err, 0)
+			return nil
+		}
+		wait := l.backoff.next(how)
+		l.down(err, wait)
+		timer.Reset(wait)
+	}
+}
+
+// answerTimeout is how long messages in flight may go without any answer.
+func (l *Link) answerTimeout() time.Duration { return max(10*time.Second, 2*l.cfg.KeepAlive) }
+
+// ownTopic tells whether a local topic is the one whose remote copy the link
+// keeps itself.
+func (l *Link) ownTopic(name []byte) bool {
+	return l.cfg.Availability != "" && string(name) == l.cfg.Availability
+}
+
+func (l *Link) setSince(t time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since = t
+}
+
+// up notes that there is a session and says so once.
+func (l *Link) up(resumed bool, lim limits) {
+	now := time.Now()
+	l.connects.Add(1)
+	l.window.Store(int64(lim.window))
+	l.mu.Lock()
+	gone := now.Sub(l.since).Round(time.Millisecond)
+	l.connected, l.since = true, now
+	l.mu.Unlock()
+	queued, _, _ := l.queue.Load().Backlog()
+	word := "upstream back"
+	if !l.met {
+		word = "upstream connected"
+	}
+	l.met = true
+	l.log.Info(word, "after", gone, "queued", queued, "session_resumed", resumed, "window", lim.window, "qos", lim.qos)
+}
+
+// down notes why there is no connection, and says so where that is new.
+func (l *Link) down(err error, retry time.Duration) {
+	now := time.Now()
+	text := "the gateway stops"
+	if err != nil && !errors.Is(err, context.Canceled) {
+		text = plain(err)
+	}
+	l.inFlight.Store(0)
+	l.mu.Lock()
+	was := l.connected
+	if was {
+		l.connected, l.since = false, now
+	}
+	news := was || text != l.lastError
+	l.lastError = text
+	l.mu.Unlock()
+	if !news || retry == 0 && !was {
+		return
+	}
+	if retry == 0 {
+		l.log.Info("upstream disconnected", "why", text)
+		return
+	}
+	queued, _, _ := l.queue.Load().Backlog()
+	l.log.Warn("upstream down", "why", text, "queued", queued)
+}
+
+func (l *Link) noteRefusal(why string) {
+	l.mu.Lock()
+	news := why != l.lastRefusal
+	l.lastRefusal = why
+	l.mu.Unlock()
+	if news {
+		l.log.Warn("upstream refuses messages for now: they wait", "why", why)
+	}
+}
+
+func (l *Link) noteDeadLetter(topic, why string) {
+	l.deadLettered.Add(1)
+	l.mu.Lock()
+	text := topic + ": " + why
+	news := text != l.lastDeadLetter
+	l.lastDeadLetter = text
+	l.mu.Unlock()
+	if news {
+		l.log.Warn("message given up", "topic", topic, "why", why)
+	}
+}
+
+func (l *Link) noteUnfit(topic string, err error) {
+	if l.unfit.Add(1) == 1 {
+		l.log.Warn("message from upstream not taken", "topic", topic, "why", err)
+	}
+}
 
 // Stats returns the link's figures.
-func (l *Link) Stats() Stats { panic("not yet") }
+func (l *Link) Stats() Stats {
+	s := Stats{
+		Connects: l.connects.Load(), InFlight: int(l.inFlight.Load()), Window: int(l.window.Load()),
+		Forwarded: l.forwarded.Load(), Resent: l.resent.Load(), Retried: l.retried.Load(),
+		DeadLettered: l.deadLettered.Load(), Downgraded: l.downgraded.Load(),
+		LiveSent: l.liveSent.Load(), LiveDropped: l.liveDropped.Load(),
+		Received: l.received.Load(), Ignored: l.ignored.Load(), Looped: l.looped.Load(), Unfit: l.unfit.Load(),
+	}
+	if q := l.queue.Load(); q != nil {
+		s.Backlog, s.BacklogBytes, s.OldestBacklog = q.Backlog()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.Connected, s.Since = l.connected, l.since
+	s.LastError, s.LastDeadLetter, s.LastRefusal = l.lastError, l.lastDeadLetter, l.lastRefusal
+	return s
+}

@@ -1,0 +1,130 @@
+package bridge
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+const (
+	// reachTimeout bounds the TCP connect, resolving the name included. It is
+	// short because a packet sent into an outage is not repeated for seconds:
+	// a new attempt finds the upstream sooner.
+	reachTimeout = 5 * time.Second
+	// handshakeTimeout bounds each of the TLS, WebSocket and MQTT handshakes.
+	handshakeTimeout = 15 * time.Second
+)
+
+// errUnreached marks errors of an attempt that nobody answered.
+var errUnreached = errors.New("not reached")
+
+// dial connects to the upstream, TLS and WebSocket included.
+func dial(ctx context.Context, e endpoint, conf *tls.Config) (net.Conn, error) {
+	if e.url != "" {
+		return dialWebSocket(ctx, e, conf)
+	}
+	tcp, err := reach(ctx, e.addr)
+	if err != nil || !e.tls() {
+		return tcp, err
+	}
+	return secure(ctx, tcp, e, conf)
+}
+
+// reach makes the TCP connection.
+func reach(ctx context.Context, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}}
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnreached, err)
+	}
+	return c, nil
+}
+
+// secure does the TLS handshake.
+func secure(ctx context.Context, tcp net.Conn, e endpoint, conf *tls.Config) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	c := tls.Client(tcp, tlsConfig(e, conf))
+	if err := c.HandshakeContext(ctx); err != nil {
+		tcp.Close()
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	return c, nil
+}
+
+func tlsConfig(e endpoint, conf *tls.Config) *tls.Config {
+	if conf == nil {
+		conf = &tls.Config{}
+	}
+	conf = conf.Clone()
+	if conf.ServerName == "" {
+		conf.ServerName = e.host
+	}
+	if conf.MinVersion == 0 {
+		conf.MinVersion = tls.VersionTLS12
+	}
+	return conf
+}
+
+// dialWebSocket makes a WebSocket connection with the subprotocol "mqtt"
+// (MQTT 5.0, 6).
+func dialWebSocket(ctx context.Context, e endpoint, conf *tls.Config) (net.Conn, error) {
+	tr := &http.Transport{
+		Proxy:             http.ProxyFromEnvironment,
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			return reach(ctx, addr)
+		},
+	}
+	if e.tls() {
+		tr.TLSClientConfig = tlsConfig(e, conf)
+		tr.TLSHandshakeTimeout = handshakeTimeout
+	}
+	shake, cancel := context.WithTimeout(ctx, reachTimeout+2*handshakeTimeout)
+	defer cancel()
+	ws, _, err := websocket.Dial(shake, e.url, &websocket.DialOptions{
+		HTTPClient:      &http.Client{Transport: tr},
+		Subprotocols:    []string{"mqtt"},
+		CompressionMode: websocket.CompressionDisabled,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("WebSocket handshake: %w", err)
+	}
+	if ws.Subprotocol() != "mqtt" {
+		ws.CloseNow()
+		return nil, fmt.Errorf("WebSocket handshake: %s does not speak the subprotocol mqtt", e.url)
+	}
+	ws.SetReadLimit(maxInbound)
+	// The connection ends with Close, not with ctx: an orderly stop still has
+	// to say goodbye.
+	return websocket.NetConn(context.WithoutCancel(ctx), ws, websocket.MessageBinary), nil
+}
+
+// closedByPeer tells whether err is how a connection ends that the other side
+// closed.
+func closedByPeer(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// plain words a network error without what changes from one attempt to the
+// next, like our port number, so that a repeating error is the same text.
+func plain(err error) string {
+	if closedByPeer(err) {
+		return "the upstream closed the connection"
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return fmt.Sprintf("%s %v: %v", op.Op, op.Addr, op.Err)
+	}
+	return err.Error()
+}

@@ -1,0 +1,257 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"sluice/mqttcore"
+	"sluice/mqttcore/topic"
+)
+
+// receiveMaximum is how many messages the upstream may send before the first
+// of them is durable here and acknowledged (MQTT 5.0, 3.1.2.11.3).
+const receiveMaximum = 64
+
+// viaProperty is the user property that marks where a message came down, for
+// links with Config.Via.
+const viaProperty = "sluice-via"
+
+// inbox remembers the packet identifiers of QoS 2 messages that came down and
+// were not released yet (MQTT 5.0, 4.3.3). It outlives connections.
+type inbox struct {
+	mu  sync.Mutex
+	ids map[uint16]struct{}
+}
+
+func newInbox() *inbox { return &inbox{ids: make(map[uint16]struct{})} }
+
+func (i *inbox) has(id uint16) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	_, known := i.ids[id]
+	return known
+}
+
+func (i *inbox) remember(id uint16) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.ids[id] = struct{}{}
+}
+
+// forget ends the exchange and tells whether there was one.
+func (i *inbox) forget(id uint16) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	_, known := i.ids[id]
+	delete(i.ids, id)
+	return known
+}
+
+// clear forgets all: the upstream has a new session.
+func (i *inbox) clear() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	clear(i.ids)
+}
+
+// arrival is a message that came down and is not acknowledged yet.
+type arrival struct {
+	id     uint16
+	qos    byte
+	reason byte // for the acknowledgement
+	done   bool
+}
+
+// receiver takes what comes down on one connection to the local broker and
+// acknowledges, in the order of arrival, what is durable there.
+type receiver struct {
+	l       *Link
+	session *session
+	conn    *conn
+
+	mu      sync.Mutex
+	queue   []*arrival // of QoS 1 and 2; at most receiveMaximum
+	failure error
+	changed chan struct{}  // the head of queue or failure may have changed
+	pending sync.WaitGroup // publications that the local broker has not finished
+}
+
+func newReceiver(l *Link, s *session, c *conn) *receiver {
+	return &receiver{l: l, session: s, conn: c, changed: make(chan struct{}, 1)}
+}
+
+// handle takes one message; paho calls it in the order of arrival. It does
+// not wait for the disk.
+func (r *receiver) handle(in paho.PublishReceived) (bool, error) {
+	select {
+	case <-r.conn.over:
+		return true, nil // it could not be acknowledged, so it will come again
+	default:
+	}
+	p := in.Packet
+	a := &arrival{id: p.PacketID, qos: p.QoS}
+	if p.QoS > 0 {
+		r.mu.Lock()
+		r.queue = append(r.queue, a)
+		n := len(r.queue)
+		r.mu.Unlock()
+		if n > receiveMaximum {
+			r.fail(fmt.Errorf("the upstream sent more than %d messages at once although we allow no more", receiveMaximum))
+			return true, nil
+		}
+		if p.QoS == 2 && r.l.inbox.has(p.PacketID) {
+			r.finish(a, 0) // we have it, and the upstream has not seen our PUBREC
+			return true, nil
+		}
+	}
+	local, ok := r.l.localName(p.Topic)
+	if !ok {
+		r.l.ignored.Add(1)
+		r.finish(a, 0)
+		return true, nil
+	}
+	m := mqttcore.Message{
+		Topic: local, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain,
+		Properties: propertiesOf(p.Properties), Origin: r.l.consumer(),
+	}
+	if via := r.l.cfg.Via; via != "" {
+		mark := mqttcore.UserProperty{Key: viaProperty, Value: via}
+		for _, u := range m.Properties.User {
+			if u == mark {
+				r.l.looped.Add(1)
+				r.finish(a, 0)
+				return true, nil
+			}
+		}
+		m.Properties.User = append(m.Properties.User, mark)
+	}
+	r.pending.Add(1)
+	err := r.l.broker.PublishAsync(m, func(err error) {
+		defer r.pending.Done()
+		if err != nil {
+			r.fail(fmt.Errorf("the local broker could not keep a message: %w", err))
+			return
+		}
+		r.l.received.Add(1)
+		if a.qos == 2 {
+			r.l.inbox.remember(a.id)
+		}
+		r.finish(a, 0)
+	})
+	if err != nil {
+		// It will not be better the next time, so the upstream is told.
+		r.pending.Done()
+		r.l.noteUnfit(local, err)
+		r.finish(a, reasonImplementation)
+	}
+	return true, nil
+}
+
+// finish marks an arrival as ready for its acknowledgement. It does not wait.
+func (r *receiver) finish(a *arrival, reason byte) {
+	r.mu.Lock()
+	a.done, a.reason = true, reason
+	r.mu.Unlock()
+	r.wake()
+}
+
+// fail ends the connection; what is not acknowledged comes again on the next.
+func (r *receiver) fail(err error) {
+	r.mu.Lock()
+	if r.failure == nil {
+		r.failure = err
+	}
+	r.mu.Unlock()
+	r.wake()
+}
+
+func (r *receiver) wake() {
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// settle waits until the local broker has finished what came down on the
+// connection, so that nothing of it is taken for new on the next. The client
+// has ended.
+func (r *receiver) settle(ctx context.Context) {
+	finished := make(chan struct{})
+	go func() {
+		r.pending.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-ctx.Done():
+	}
+}
+
+// run acknowledges until the connection is over.
+func (r *receiver) run() {
+	for {
+		select {
+		case <-r.changed:
+		case <-r.conn.over:
+			return
+		}
+		for {
+			r.mu.Lock()
+			if r.failure != nil {
+				err := r.failure
+				r.mu.Unlock()
+				r.conn.fail(err)
+				return
+			}
+			if len(r.queue) == 0 || !r.queue[0].done {
+				r.mu.Unlock()
+				break
+			}
+			a := r.queue[0]
+			r.queue = r.queue[1:]
+			r.mu.Unlock()
+			if r.session.acknowledge(a.id, a.qos, a.reason) != nil {
+				return // the connection is over
+			}
+		}
+	}
+}
+
+// localName returns the local name of a remote topic; false where it is not
+// one of those that come down.
+func (l *Link) localName(remote string) (string, bool) {
+	local, ok := strings.CutPrefix(remote, l.cfg.Prefix)
+	if !ok || local == "" {
+		return "", false
+	}
+	for _, f := range l.cfg.In {
+		if topic.Match(f, local) {
+			return local, true
+		}
+	}
+	return "", false
+}
+
+// propertiesOf translates the properties that travel with a message.
+func propertiesOf(p *paho.PublishProperties) mqttcore.Properties {
+	if p == nil {
+		return mqttcore.Properties{}
+	}
+	out := mqttcore.Properties{
+		UTF8:          p.PayloadFormat != nil && *p.PayloadFormat == 1,
+		ContentType:   p.ContentType,
+		ResponseTopic: p.ResponseTopic,
+		Correlation:   p.CorrelationData,
+	}
+	if p.MessageExpiry != nil {
+		out.Expiry, out.HasExpiry = *p.MessageExpiry, true
+	}
+	for _, u := range p.User {
+		out.User = append(out.User, mqttcore.UserProperty{Key: u.Key, Value: u.Value})
+	}
+	return out
+}

@@ -1,0 +1,193 @@
+package bridge
+
+// Packet identifiers. A PUBLISH has one that follows from its sequence
+// number, so that after a restart it is sent again under the same one
+// (MQTT 5.0, 4.4). The others are for requests: SUBSCRIBE and the birth.
+const (
+	idSpace      = 60_000
+	firstRequest = idSpace + 1
+)
+
+// packetID returns the packet identifier, 1 to idSpace, of a message.
+func packetID(seq uint64) uint16 { return uint16(1 + (seq-1)%idSpace) }
+
+// stage is how far one message has come on this connection.
+type stage uint8
+
+const (
+	unsent   stage = iota
+	sent           // PUBLISH is out: PUBACK or PUBREC is awaited
+	received       // PUBREC came: it waits for that to be durable here
+	released       // PUBREL is out: PUBCOMP is awaited
+	refused        // the upstream refused it for now: it is to be sent again
+	settled        // acknowledged, given up, or gone from the queue
+)
+
+// window is what is in flight on one connection: the messages after base, in
+// the order of the log. It is pure: it neither sends nor waits.
+type window struct {
+	base   uint64 // all up to base are settled
+	top    uint64 // the highest sequence number that is not unsent
+	limit  int    // the most messages in flight
+	flying int    // in stage sent, received or released
+	slots  []slot // of sequence number s at s mod len
+}
+
+type slot struct {
+	stage stage
+	qos   byte
+	tries uint8  // refusals so far
+	topic []byte // for the record, where it is given up
+}
+
+// newWindow starts a connection on which at most limit messages may be in
+// flight, and as many sequence numbers between the oldest and the newest.
+func newWindow(base uint64, limit int) *window {
+	return &window{base: base, top: base, limit: limit, slots: make([]slot, limit)}
+}
+
+func (w *window) at(seq uint64) *slot { return &w.slots[seq%uint64(len(w.slots))] }
+
+func (w *window) holds(seq uint64) bool { return seq > w.base && seq <= w.top }
+
+// open tells whether one more message may be in flight.
+func (w *window) open() bool { return w.flying < w.limit }
+
+// wants tells whether the message that the queue gave is to be sent. It is
+// not where it is in flight or settled already, as after a rewind. Messages
+// that the queue has left out, because they expired or were dropped, count
+// as settled.
+func (w *window) wants(seq uint64) bool {
+	if seq <= w.base {
+		return false
+	}
+	if seq <= w.top {
+		return w.at(seq).stage == refused
+	}
+	if w.top == w.base {
+		w.base, w.top = seq-1, seq-1 // nothing in between: jump any distance
+	}
+	return true
+}
+
+// waiting tells whether the message was refused and is to be sent again.
+func (w *window) waiting(seq uint64) bool {
+	return w.holds(seq) && w.at(seq).stage == refused
+}
+
+// fits tells whether the message may be sent without the span from the oldest
+// to it growing too wide.
+func (w *window) fits(seq uint64) bool { return seq-w.base <= uint64(len(w.slots)) }
+
+// send notes that the message was sent at qos 1 or 2.
+func (w *window) send(seq uint64, qos byte, topic []byte) {
+	again := w.waiting(seq)
+	w.reach(seq)
+	s := w.at(seq)
+	if !again {
+		s.tries = 0
+	}
+	s.stage, s.qos = sent, qos
+	s.topic = append(s.topic[:0], topic...)
+	w.flying++
+}
+
+// restore notes that the upstream received the message on an earlier
+// connection: its PUBREL is sent again.
+func (w *window) restore(seq uint64, topic []byte) {
+	w.send(seq, 2, topic)
+	w.at(seq).stage = released
+}
+
+// reach moves top to seq; what lies between was left out by the queue.
+func (w *window) reach(seq uint64) {
+	for ; w.top < seq; w.top++ {
+		w.at(w.top + 1).stage = settled
+	}
+}
+
+// find returns the message in the window that has the packet identifier.
+func (w *window) find(id uint16) (seq uint64, ok bool) {
+	if id == 0 || id > idSpace {
+		return 0, false
+	}
+	first := uint64(packetID(w.base + 1))
+	seq = w.base + 1 + (uint64(id)+idSpace-first)%idSpace
+	return seq, w.holds(seq)
+}
+
+// settle ends a message. The caller then advances.
+func (w *window) settle(seq uint64) {
+	if seq <= w.base {
+		return
+	}
+	w.land(seq)
+	w.reach(seq)
+	w.at(seq).stage = settled
+}
+
+// refuse marks a message in flight to be sent again, and returns how often
+// that has happened to it.
+func (w *window) refuse(seq uint64) (times int) {
+	w.land(seq)
+	s := w.at(seq)
+	s.stage = refused
+	if s.tries < 255 {
+		s.tries++
+	}
+	return int(s.tries)
+}
+
+// land takes a message out of the count of those in flight.
+func (w *window) land(seq uint64) {
+	if w.holds(seq) {
+		switch w.at(seq).stage {
+		case sent, received, released:
+			w.flying--
+		}
+	}
+}
+
+// advance moves base over what is settled.
+func (w *window) advance() {
+	for w.base < w.top && w.at(w.base+1).stage == settled {
+		w.base++
+	}
+}
+
+// releasable returns the highest sequence number up to which every message
+// is settled or has been received by the upstream. Only up to there may a
+// release be recorded: on a new connection all of it is taken for delivered.
+func (w *window) releasable() uint64 {
+	seq := w.base
+	for seq < w.top {
+		switch w.at(seq + 1).stage {
+		case settled, received, released:
+			seq++
+		default:
+			return seq
+		}
+	}
+	return seq
+}
+
+// oldest returns the first message that was sent and is not settled.
+func (w *window) oldest() (seq uint64, ok bool) {
+	for seq := w.base + 1; seq <= w.top; seq++ {
+		if st := w.at(seq).stage; st == sent || st == received || st == released {
+			return seq, true
+		}
+	}
+	return 0, false
+}
+
+// last returns the highest sequence number up to seq whose message is in a
+// stage, or 0.
+func (w *window) last(seq uint64, st stage) uint64 {
+	for seq = min(seq, w.top); seq > w.base; seq-- {
+		if w.at(seq).stage == st {
+			return seq
+		}
+	}
+	return 0
+}
