@@ -145,15 +145,20 @@ func (b *binder) missing(n node, title, name string) {
 // unknown reports a key that has no place where it stands.
 func (b *binder) unknown(n node, title, name string, known []string) {
 	path := n.at(name)
+	if n.path == "" && !isValue(n.m[name]) {
+		hint := "the tables are: " + strings.Join(known, ", ")
+		if near := nearest(name, known); near != "" {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		b.badKey(path, hint, "unknown table %q", name)
+		return
+	}
 	switch near := nearest(name, known); {
 	case near != "":
 		b.badKey(path, fmt.Sprintf("did you mean %q?", near), "unknown key %q in %s", name, title)
 	case len(b.owners(name, title)) > 0:
-		hint := fmt.Sprintf("%q belongs to %s; here it is inside %s", name, strings.Join(b.owners(name, title), " or "), title)
-		if at, _, ok := b.places.find(n.path); ok && n.path != "" {
-			line, _ := b.places.lineCol(at.key.start)
-			hint += fmt.Sprintf(", which begins in line %d", line)
-		}
+		hint := fmt.Sprintf("%q belongs to %s; here it is inside %s%s",
+			name, strings.Join(b.owners(name, title), " or "), title, b.inLine(n.path))
 		b.badKey(path, hint, "unknown key %q in %s", name, title)
 	default:
 		b.badKey(path, "known here: "+strings.Join(known, ", "), "unknown key %q in %s", name, title)
@@ -164,7 +169,7 @@ func (b *binder) unknown(n node, title, name string, known []string) {
 func (b *binder) owners(name, except string) []string {
 	var titles []string
 	for _, s := range b.sections {
-		if s.title != except && slices.Contains(s.keys, name) {
+		if !strings.HasPrefix(except, s.title) && slices.Contains(s.keys, name) {
 			titles = append(titles, s.title)
 		}
 	}
@@ -177,7 +182,19 @@ func (b *binder) mismatch(path string, v any, expected string) {
 	if s, isText := v.(string); isText && (strings.Contains(expected, "number") || strings.Contains(expected, "true")) && plainValue(s) {
 		hint = "write it without the quotes"
 	}
+	if n, isNumber := v.(int64); isNumber && strings.HasSuffix(expected, "in quotes") {
+		hint = fmt.Sprintf(`write "%d"`, n)
+	}
 	b.bad(path, hint, "expected %s, not %s", expected, describe(v))
+}
+
+// isValue reports whether v is neither a table nor an array of tables.
+func isValue(v any) bool {
+	switch v.(type) {
+	case map[string]any, []map[string]any:
+		return false
+	}
+	return true
 }
 
 // plainValue reports whether a text would be a value of its own without quotes.
@@ -215,20 +232,24 @@ func shorten(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// sub wants a table of its own.
+// sub wants a table of its own, which begins as start makes it.
 func sub[T any](t table[T], title string, start func(node) T) want[T] {
 	return func(b *binder, path string, v any) (T, bool) {
+		title := title
 		m, isTable := v.(map[string]any)
 		if !isTable {
 			var none T
 			if _, many := v.([]map[string]any); many {
 				b.bad(path, "write "+title+" once, with single brackets", "expected one table %s, not an array of tables", title)
 			} else {
-				b.mismatch(path, v, "a table "+title)
+				b.mismatch(path, v, "a table, "+title)
 			}
 			return none, false
 		}
 		n := node{path, m}
+		if name, named := m["name"].(string); named {
+			title += " " + shorten(name)
+		}
 		dst := start(n)
 		bindTable(b, t, title, n, &dst)
 		return dst, true

@@ -6,7 +6,6 @@ package config
 
 import (
 	"fmt"
-	"time"
 
 	"sluice/adapters"
 	"sluice/adapters/line"
@@ -29,7 +28,7 @@ type Config struct {
 
 	Gateway   Gateway
 	Broker    mqttcore.Config
-	Store     store.Options // Dir, CommitInterval and MaxBytes are set; the rest is the caller's
+	Store     store.Options // Dir and the sizes are set, and CommitInterval; the rest is the caller's
 	Web       web.Config
 	Upstreams []Upstream
 	Lines     []Line   // in file order
@@ -61,8 +60,8 @@ const (
 // Upstream is one [[upstream]].
 type Upstream struct {
 	bridge.Config
-	// QueueMaxBytes bounds what is kept for this upstream; 0 means that only
-	// the store's own bound holds.
+	// QueueMaxBytes bounds what is kept for this upstream; Store.MaxBytes is
+	// the largest of them.
 	QueueMaxBytes int64
 }
 
@@ -164,11 +163,3 @@ func (u Upstream) String() string { return fmt.Sprintf("upstream %q (%s)", u.Nam
 
 // GoString is String, so that no verb of fmt prints a secret.
 func (u Upstream) GoString() string { return u.String() }
-
-// Period gives the device's own period, or 0 for a device that talks unasked.
-func (d *Device) Period() time.Duration {
-	if d.Modbus == nil {
-		return 0
-	}
-	return d.Modbus.Every
-}

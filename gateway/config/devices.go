@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"sluice/adapters/line"
@@ -18,17 +20,20 @@ func (b *binder) buildDevices(f *rawFile, cfg *Config) {
 	b.claimOwnTopics(cfg, topics)
 	for i := range f.devices {
 		d := &f.devices[i]
-		names.claim(b, d.name, d.at("name"), "device")
-		l := b.lineOf(f, d)
-		if l == nil {
-			continue
-		}
-		b.checkPlace(d.node, d.title(), l.kind, modbusDeviceKeys, uartDeviceKeys)
+		names.claim(b, d.name, d.at("name"), fmt.Sprintf("there is a device %q already", d.name))
 		out := Device{Name: d.name, Line: d.line, OnOffline: d.onOffline, Topic: d.name}
 		if d.topic != "" {
 			out.Topic = d.topic
 		}
 		out.Topic = under(cfg.Gateway.Base, out.Topic)
+		if b.fine(d.at("name"), d.at("topic"), "gateway") {
+			b.claimTopics(d, &out, topics)
+		}
+		l := b.lineOf(f, d)
+		if l == nil {
+			continue
+		}
+		b.checkPlace(d.node, d.title(), l.kind, modbusDeviceKeys, uartDeviceKeys)
 		if l.kind == line.UART {
 			out.UART = b.uartDevice(d, l)
 		} else {
@@ -37,14 +42,30 @@ func (b *binder) buildDevices(f *rawFile, cfg *Config) {
 				units[l.name] = uses{}
 			}
 			if d.has("unit") && b.fine(d.at("unit")) {
-				units[l.name].claim(b, fmt.Sprint(d.unit), d.at("unit"), "unit")
+				units[l.name].claim(b, strconv.Itoa(d.unit), d.at("unit"),
+					fmt.Sprintf("line %q has a unit %d already", l.name, d.unit))
 			}
 		}
-		if b.fine(d.at("name"), d.at("topic"), "gateway") {
-			b.claimTopics(d, &out, topics)
+		for i := range d.points {
+			out.Points = append(out.Points, d.points[i].published(&out, i))
 		}
 		cfg.Devices = append(cfg.Devices, out)
 	}
+}
+
+// published tells how the point at i of a device goes out.
+func (p *rawPoint) published(d *Device, i int) Point {
+	out := Point{Topic: p.fullTopic(d), QoS: p.qos, Retain: p.retain}
+	if d.UART != nil {
+		out.Point = d.UART.Points[i].Point
+	} else {
+		out.Point = d.Modbus.Points[i].Point
+	}
+	return out
+}
+
+func (p *rawPoint) fullTopic(d *Device) string {
+	return under(d.Topic, cmp.Or(p.topic, p.name))
 }
 
 func (d *rawDevice) title() string {
@@ -100,7 +121,7 @@ func (b *binder) modbusDevice(d *rawDevice, l *rawLine) *modbus.DeviceConfig {
 	case !d.has("unit"):
 		b.missing(d.node, d.title(), "unit")
 	case l.kind == line.RTU && b.fine(d.at("unit")) && (d.unit < 1 || d.unit > 247):
-		b.bad(d.at("unit"), "", "%d is out of range: expected a unit id from 1 to 247", d.unit)
+		b.bad(d.at("unit"), "", "%d is out of range: expected a unit id from 1 to 247 on a serial line", d.unit)
 	}
 	for i := range d.points {
 		p := &d.points[i]
@@ -148,47 +169,40 @@ func (b *binder) uartDevice(d *rawDevice, l *rawLine) *uart.DeviceConfig {
 	return c
 }
 
-// claimTopics gives the points of a device their topics.
+// claimTopics takes the topics of a device and of its points.
 func (b *binder) claimTopics(d *rawDevice, out *Device, topics topicUses) {
 	title := d.title()
 	at := d.at("topic")
 	if !d.has("topic") {
 		at = d.at("name")
 	}
-	topics.claim(b, out.Availability(), "the availability of "+title, at)
+	alone := topics.claim(b, out.Availability(), "the availability of "+title, at)
 	for i := range d.points {
 		p := &d.points[i]
-		point := Point{QoS: p.qos, Retain: p.retain, Topic: p.name}
-		if p.topic != "" {
-			point.Topic = p.topic
-		}
-		point.Topic = under(out.Topic, point.Topic)
-		if out.UART != nil {
-			point.Point = out.UART.Points[i].Point
-		} else {
-			point.Point = out.Modbus.Points[i].Point
-		}
 		at := p.at("topic")
 		if !p.has("topic") {
 			at = p.path
+			if !alone {
+				continue // another topic for the device will part them
+			}
+		}
+		if !b.fine(at) {
+			continue
 		}
 		who := fmt.Sprintf("point %q of %s", p.name, title)
-		if b.fine(at) {
-			topics.claim(b, point.Topic, who, at)
+		topic := p.fullTopic(out)
+		if topics.claim(b, topic, who, at) && (p.has("write") || p.has("send")) {
+			topics.claim(b, topic+"/set", "the commands of "+who, at)
+			topics.claim(b, topic+"/result", "the results of "+who, at)
 		}
-		if point.Writable && b.fine(at) {
-			topics.claim(b, point.SetTopic(), "the commands of "+who, at)
-			topics.claim(b, point.ResultTopic(), "the results of "+who, at)
-		}
-		out.Points = append(out.Points, point)
 	}
 }
 
 // uses remembers where each name was first used.
 type uses map[string]string
 
-// claim notes a name, and reports it at path if it is taken.
-func (u uses) claim(b *binder, name, path, what string) {
+// claim notes a name, and reports the text at path if it is taken.
+func (u uses) claim(b *binder, name, path, text string) {
 	if name == "" || !b.fine(path) {
 		return
 	}
@@ -197,12 +211,17 @@ func (u uses) claim(b *binder, name, path, what string) {
 		u[name] = path
 		return
 	}
-	hint := "give one of them another"
-	if at, _, ok := b.places.find(first); ok {
-		line, _ := b.places.lineCol(at.key.start)
-		hint = fmt.Sprintf("it is taken in line %d", line)
+	b.bad(path, "", "%s%s: expected another", text, b.inLine(first))
+}
+
+// inLine says where path is, if that is known.
+func (b *binder) inLine(path string) string {
+	at, _, ok := b.places.find(path)
+	if !ok {
+		return ""
 	}
-	b.bad(path, hint, "%s %s is there twice", what, name)
+	line, _ := b.places.lineCol(at.key.start)
+	return fmt.Sprintf(" (line %d)", line)
 }
 
 // claimOwnTopics takes the topics of the gateway itself out of the choice.

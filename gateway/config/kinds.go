@@ -19,7 +19,7 @@ func text(expected string) want[string] {
 		s, isText := v.(string)
 		switch {
 		case !isText:
-			b.mismatch(path, v, "a text: "+expected)
+			b.mismatch(path, v, expected+" in quotes")
 		case s == "":
 			b.bad(path, "", "expected %s, not an empty text", expected)
 		default:
@@ -34,7 +34,7 @@ func checked(expected string, check func(string) error) want[string] {
 	return func(b *binder, path string, v any) (string, bool) {
 		s, isText := v.(string)
 		if !isText {
-			b.mismatch(path, v, "a text: "+expected)
+			b.mismatch(path, v, expected+" in quotes")
 			return "", false
 		}
 		if err := check(s); err != nil {
@@ -116,18 +116,37 @@ func boolean(b *binder, path string, v any) (bool, bool) {
 
 // integer wants a whole number from least to most.
 func integer[N ~int | ~uint8 | ~uint16](least, most int64) want[N] {
+	expected := fmt.Sprintf("a whole number from %d to %d", least, most)
+	if least == most {
+		expected = fmt.Sprintf("the number %d", least)
+	}
 	return func(b *binder, path string, v any) (N, bool) {
 		n, whole := v.(int64)
 		switch {
 		case !whole:
-			b.mismatch(path, v, fmt.Sprintf("a whole number from %d to %d", least, most))
+			b.mismatch(path, v, expected)
 		case n < least || n > most:
-			b.bad(path, "", "%d is out of range: expected a whole number from %d to %d", n, least, most)
+			b.bad(path, "", "%d is out of range: expected %s", n, expected)
 		default:
 			return N(n), true
 		}
 		return 0, false
 	}
+}
+
+// unitID wants the number of a device on its line; which lines take the ids
+// outside 1 to 247 is checked later.
+func unitID(b *binder, path string, v any) (int, bool) {
+	n, whole := v.(int64)
+	switch {
+	case !whole:
+		b.mismatch(path, v, "a unit id, which is a number from 1 to 247")
+	case n < 0 || n > 255:
+		b.bad(path, "", "%d is out of range: expected a unit id from 1 to 247", n)
+	default:
+		return int(n), true
+	}
+	return 0, false
 }
 
 // number wants any finite number.
@@ -158,7 +177,7 @@ func notZero(b *binder, path string, v any) (float64, bool) {
 func pattern(b *binder, path string, v any) (*regexp.Regexp, bool) {
 	s, isText := v.(string)
 	if !isText || s == "" {
-		b.mismatch(path, v, "a regular expression")
+		b.mismatch(path, v, "a regular expression in quotes")
 		return nil, false
 	}
 	re, err := regexp.Compile(s)

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,7 +15,7 @@ func (b *binder) buildLines(f *rawFile, cfg *Config) {
 	names, ports := uses{}, uses{}
 	for i := range f.lines {
 		l := &f.lines[i]
-		names.claim(b, l.name, l.at("name"), "line")
+		names.claim(b, l.name, l.at("name"), fmt.Sprintf("there is a line %q already", l.name))
 		out := Line{
 			Config: line.Config{Name: l.name, Kind: l.kind, Port: l.port, Timeout: l.timeout, Retries: l.retries},
 			Sim:    l.port == SimPort,
@@ -23,7 +25,7 @@ func (b *binder) buildLines(f *rawFile, cfg *Config) {
 			b.checkPort(l, &out)
 		}
 		if !out.Sim {
-			ports.claim(b, out.Port, l.at("port"), "port")
+			ports.claim(b, out.Port, l.at("port"), "there is a [[line]] on this port already")
 		}
 		if l.has("frame") && l.kind != line.UART && l.kind != "" {
 			b.badKey(l.at("frame"), "", `"frame" is for lines of kind "uart": %s frames by itself`, l.title())
@@ -39,6 +41,11 @@ func (l *rawLine) title() string {
 	return "line " + shorten(l.name)
 }
 
+// usualSerial is the speed and format of lines that do not tell theirs: for
+// Modbus the default of its specification (Modbus over Serial Line V1.02,
+// 2.5.1).
+var usualSerial = map[line.Kind]string{line.RTU: "19200 8E1", line.UART: "115200 8N1"}
+
 // checkSerial reads the speed and format of a serial line.
 func (b *binder) checkSerial(l *rawLine, out *Line) {
 	switch {
@@ -47,15 +54,12 @@ func (b *binder) checkSerial(l *rawLine, out *Line) {
 			b.badKey(l.at("serial"), "", `"serial" is for lines of kind "rtu" and "uart": %s is a network endpoint`, l.title())
 		}
 		return
-	case !l.has("serial"):
-		b.bad(l.at("serial"), `add one such as serial = "19200 8E1"; the device's manual says which`, `%s needs the key "serial"`, l.title())
-		return
 	case !b.fine(l.at("serial")):
 		return
 	}
-	s, err := line.ParseSerial(l.serial)
+	s, err := line.ParseSerial(cmp.Or(l.serial, usualSerial[l.kind]))
 	if err != nil {
-		b.bad(l.at("serial"), "", "expected speed and format such as \"19200 8E1\": %v", err)
+		b.bad(l.at("serial"), "", "%v", err)
 		return
 	}
 	if l.kind == line.RTU && s.DataBits != 8 {

@@ -1,11 +1,30 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
+
+// alsoCalled names words by what manuals and other programs call them.
+var alsoCalled = map[string]string{
+	"baud": "serial", "baudrate": "serial", "baud_rate": "serial", "parity": "serial", "stopbits": "serial", "stop_bits": "serial",
+	"device_port": "port", "tty": "port", "address": "port", "host": "port", "type": "kind", "protocol": "kind",
+	"slave": "unit", "slave_id": "unit", "unit_id": "unit", "station": "unit",
+	"interval": "every", "period": "every", "poll": "every", "scan_interval": "every",
+	"byte_order": "order", "byteorder": "order", "endian": "order", "word_order": "order",
+	"factor": "scale", "multiplier": "scale", "precision": "decimals", "register": "holding",
+	"broker": "url", "server": "url", "user": "username", "password": "password_file", "subscribe": "in", "publish": "out",
+	"boolean": "bool", "bit": "bool", "uint16": "u16", "int16": "i16", "uint32": "u32", "int32": "i32",
+	"float": "f32", "float32": "f32", "real": "f32",
+}
 
 // nearest gives the known word that was most likely meant by word, or "".
 // Words count as near up to one slip in three letters: a letter missing, too
 // many, wrong, or two neighbours swapped; case does not count.
 func nearest(word string, known []string) string {
+	if other := alsoCalled[strings.ToLower(word)]; slices.Contains(known, other) {
+		return other
+	}
 	best, limit := "", max(1, min(3, len([]rune(word))/3))
 	for _, k := range known {
 		if d := distance(strings.ToLower(word), strings.ToLower(k)); d <= limit {

@@ -68,7 +68,7 @@ func (num numbering) wireAddress(table modbus.Table, n int64) (wire uint16, text
 	}
 	switch other := manualTable(n); {
 	case other != "" && other != tableNames[table]:
-		hint = fmt.Sprintf("%d belongs to %s = %d", n, other, n)
+		hint = fmt.Sprintf("did you mean %s = %d?", other, n)
 	case n >= 0 && n <= 65536:
 		hint = `if the manual counts from 0 or from 1, set numbering = "pdu" or "one"`
 	}

@@ -105,7 +105,7 @@ func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 		}
 		c.Address = wire
 	}
-	if kind == "" {
+	if kind == "" && b.fine(p.path) {
 		b.badKey(p.path, "", "point %q needs one of coil, discrete, input and holding: its address", p.name)
 	}
 	bit := c.Table == modbus.Coil || c.Table == modbus.Discrete
@@ -166,7 +166,7 @@ func (b *binder) uartPoint(d *rawDevice, p *rawPoint) uart.PointConfig {
 		From: p.from, Scale: p.scale, Offset: p.offset, Decimals: p.decimals,
 		Send: p.send, Expect: p.expect, Timeout: p.timeout,
 	}
-	if !p.has("from") && !p.has("send") {
+	if !p.has("from") && !p.has("send") && b.fine(p.path) {
 		b.badKey(p.path, "", "point %q needs \"from\", a group of match, or \"send\", a command", p.name)
 	}
 	if p.has("from") && b.fine(p.at("from"), d.at("match")) {

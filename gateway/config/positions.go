@@ -137,7 +137,8 @@ func (s *scanner) pair(path string, prefix []string) {
 	for i, k := range keys {
 		path = child(path, k)
 		if i < len(keys)-1 {
-			s.note(path, place{spans[i], span{start, spans[i].end}})
+			at := span{start, spans[i].end}
+			s.note(path, place{at, at})
 		}
 	}
 	// Noted before the value is read, so that what is inside finds its parent.

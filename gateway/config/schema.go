@@ -50,9 +50,9 @@ func sections() []section {
 		{"[broker]", brokerTable.names()},
 		{"[web]", webTable.names()},
 		{"[[upstream]]", upstreamTable.names()},
-		{"queue of [[upstream]]", queueTable.names()},
+		{"the queue of [[upstream]]", queueTable.names()},
 		{"[[line]]", lineTable.names()},
-		{"frame of [[line]]", frameTable.names()},
+		{"the frame of [[line]]", frameTable.names()},
 		{"[[device]]", deviceTable.names()},
 		{"a point of [device.points]", pointTable.names()},
 	}
@@ -94,9 +94,9 @@ var brokerTable = table[rawBroker]{
 		func(b *rawBroker) *[]string { return &b.listen }),
 	key("anonymous", boolean, func(b *rawBroker) *bool { return &b.anonymous }),
 	key("max_connections", integer[int](1, 1_000_000), func(b *rawBroker) *int { return &b.maxConnections }),
-	key("max_packet_size", size[int](64, 256*mib-1), func(b *rawBroker) *int { return &b.maxPacketSize }),
+	key("max_packet_size", size[int](64, 256*mib), func(b *rawBroker) *int { return &b.maxPacketSize }),
 	key("receive_maximum", integer[uint16](1, 65535), func(b *rawBroker) *uint16 { return &b.receiveMaximum }),
-	key("session_expiry_max", duration(second, 36500*day), func(b *rawBroker) *time.Duration { return &b.sessionExpiryMax }),
+	key("session_expiry_max", duration(second, 49710*day), func(b *rawBroker) *time.Duration { return &b.sessionExpiryMax }),
 	key("max_inflight", integer[int](1, 16384), func(b *rawBroker) *int { return &b.maxInflight }),
 	key("durability", durability, func(b *rawBroker) *time.Duration { return &b.durability }),
 }
@@ -129,7 +129,7 @@ type rawUpstream struct {
 }
 
 func newUpstream(n node) rawUpstream {
-	return rawUpstream{node: n, version: 5, qos: 1, keepAlive: 30 * second, sessionExpiry: 7 * day}
+	return rawUpstream{node: n, version: 5, qos: 1, keepAlive: 30 * second, sessionExpiry: 7 * day, queue: newQueue(node{})}
 }
 
 var upstreamTable = table[rawUpstream]{
@@ -139,13 +139,13 @@ var upstreamTable = table[rawUpstream]{
 	key("client_id", text("an MQTT client identifier"), func(u *rawUpstream) *string { return &u.clientID }),
 	key("username", text("a user name"), func(u *rawUpstream) *string { return &u.username }),
 	key("password_file", text("the path of a file that holds the password"), func(u *rawUpstream) *string { return &u.passwordFile }),
-	key("keepalive", duration(second, 65535*second), func(u *rawUpstream) *time.Duration { return &u.keepAlive }),
-	key("session_expiry", duration(second, (1<<32-1)*second), func(u *rawUpstream) *time.Duration { return &u.sessionExpiry }),
+	key("keepalive", duration(second, 18*hour), func(u *rawUpstream) *time.Duration { return &u.keepAlive }),
+	key("session_expiry", duration(second, 49710*day), func(u *rawUpstream) *time.Duration { return &u.sessionExpiry }),
 	key("out", filters, func(u *rawUpstream) *[]string { return &u.out }),
 	key("in", filters, func(u *rawUpstream) *[]string { return &u.in }),
 	key("prefix", topicPrefix, func(u *rawUpstream) *string { return &u.prefix }),
 	key("qos", integer[byte](0, 2), func(u *rawUpstream) *byte { return &u.qos }),
-	key("queue", sub(queueTable, "queue", newQueue), func(u *rawUpstream) *rawQueue { return &u.queue }),
+	key("queue", sub(queueTable, "the queue of [[upstream]]", newQueue), func(u *rawUpstream) *rawQueue { return &u.queue }),
 }
 
 type rawQueue struct {
@@ -153,10 +153,10 @@ type rawQueue struct {
 	maxBytes int64
 }
 
-func newQueue(n node) rawQueue { return rawQueue{node: n} }
+func newQueue(n node) rawQueue { return rawQueue{node: n, maxBytes: usualQueue} }
 
 var queueTable = table[rawQueue]{
-	key("max_bytes", size[int64](mib, 16*tib), func(q *rawQueue) *int64 { return &q.maxBytes }),
+	key("max_bytes", size[int64](256*kib, 16*tib), func(q *rawQueue) *int64 { return &q.maxBytes }),
 }
 
 type rawLine struct {
@@ -179,7 +179,7 @@ var lineTable = table[rawLine]{
 	key("serial", text(`speed and format such as "19200 8E1"`), func(l *rawLine) *string { return &l.serial }),
 	key("timeout", duration(10*time.Millisecond, minute), func(l *rawLine) *time.Duration { return &l.timeout }),
 	key("retries", integer[int](0, 10), func(l *rawLine) *int { return &l.retries }),
-	key("frame", sub(frameTable, "frame", newFrame), func(l *rawLine) *rawFrame { return &l.frame }),
+	key("frame", sub(frameTable, "the frame of [[line]]", newFrame), func(l *rawLine) *rawFrame { return &l.frame }),
 }
 
 type rawFrame struct {
@@ -215,7 +215,7 @@ func newDevice(n node) rawDevice {
 var deviceTable = table[rawDevice]{
 	must(key("name", name("the device"), func(d *rawDevice) *string { return &d.name })),
 	must(key("line", text("the name of a [[line]]"), func(d *rawDevice) *string { return &d.line })),
-	key("unit", integer[int](0, 255), func(d *rawDevice) *int { return &d.unit }),
+	key("unit", unitID, func(d *rawDevice) *int { return &d.unit }),
 	key("topic", topicPart, func(d *rawDevice) *string { return &d.topic }),
 	key("every", duration(0, 365*day), func(d *rawDevice) *time.Duration { return &d.every }),
 	key("delay", duration(0, 10*second), func(d *rawDevice) *time.Duration { return &d.delay }),

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -66,7 +67,7 @@ func (b *binder) buildBroker(f *rawFile, cfg *Config) {
 		at := element(r.at("listen"), i)
 		hostport := strings.TrimPrefix(listen, "tcp://")
 		if !strings.HasSuffix(hostport, ":0") {
-			seen.claim(b, listen, at, "listener")
+			seen.claim(b, listen, at, fmt.Sprintf("the broker listens on %s already", listen))
 		}
 		if !r.anonymous && b.fine(at) && !loopback(hostport) {
 			b.warn(at, "set anonymous = true to let everyone in who can reach it",
@@ -77,9 +78,34 @@ func (b *binder) buildBroker(f *rawFile, cfg *Config) {
 	for i, listen := range r.listen {
 		hostport := strings.TrimPrefix(listen, "tcp://")
 		if hostport == f.web.listen && !strings.HasSuffix(hostport, ":0") && b.fine(element(r.at("listen"), i), f.web.at("listen")) {
-			b.bad(f.web.at("listen"), "", "expected another address than the broker's %s", listen)
+			b.bad(element(r.at("listen"), i), "", "the web page listens on %s: expected another address", f.web.listen)
 		}
 	}
+	b.sizeStore(f, cfg)
+}
+
+// Sizes of the log in bytes.
+const (
+	usualQueue      = gib
+	usualPacket     = mib
+	usualSegment    = 4 * mib
+	smallestSegment = 64 * kib
+	largestSegment  = 16 * mib
+	fewestSegments  = 4
+)
+
+// sizeStore gives the log room for the longest queue. Its segments grow with
+// the longest message, of which one must hold two, and shrink where they would
+// be too few.
+func (b *binder) sizeStore(f *rawFile, cfg *Config) {
+	for i := range f.upstreams {
+		cfg.Store.MaxBytes = max(cfg.Store.MaxBytes, f.upstreams[i].queue.maxBytes)
+	}
+	cfg.Store.MaxBytes = cmp.Or(cfg.Store.MaxBytes, usualQueue)
+	const page = 4 * kib
+	segment := 2*int64(cmp.Or(f.broker.maxPacketSize, usualPacket)) + smallestSegment
+	segment = min(max(segment, usualSegment), largestSegment, max(cfg.Store.MaxBytes/fewestSegments, smallestSegment))
+	cfg.Store.SegmentSize = segment / page * page
 }
 
 // buildUpstreams settles the upstream links.
@@ -88,7 +114,7 @@ func (b *binder) buildUpstreams(f *rawFile, cfg *Config) {
 	clients := map[string]string{}
 	for i := range f.upstreams {
 		u := &f.upstreams[i]
-		names.claim(b, u.name, u.at("name"), "upstream")
+		names.claim(b, u.name, u.at("name"), fmt.Sprintf("there is an upstream %q already", u.name))
 		out := Upstream{
 			Config: bridge.Config{
 				Name: u.name, URL: u.url, ClientID: u.clientID, Username: u.username,

@@ -104,20 +104,17 @@ type topicUses map[string]topicUse
 type topicUse struct{ who, path string }
 
 // claim notes that who uses the topic, and reports at path if another does.
-func (t topicUses) claim(b *binder, topic, who, path string) {
+func (t topicUses) claim(b *binder, topic, who, path string) bool {
 	if len(topic) > maxTopic {
 		b.bad(path, "", "the topic of %s is longer than %d bytes", who, maxTopic)
-		return
+		return false
 	}
 	other, taken := t[topic]
-	if !taken {
-		t[topic] = topicUse{who, path}
-		return
+	if taken {
+		b.bad(path, "give one of them another topic", "%s would share the topic %q with %s%s",
+			who, topic, other.who, b.inLine(other.path))
+		return false
 	}
-	hint := "give one of them another topic"
-	if at, _, ok := b.places.find(other.path); ok {
-		line, _ := b.places.lineCol(at.key.start)
-		hint += fmt.Sprintf("; the other is in line %d", line)
-	}
-	b.bad(path, hint, "%s would share the topic %q with %s", who, topic, other.who)
+	t[topic] = topicUse{who, path}
+	return true
 }
