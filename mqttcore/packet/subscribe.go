@@ -66,6 +66,9 @@ func (s *Subscribe) Decode(v Version, h Header, body []byte) error {
 		if r.err == nil {
 			r.fail(optionsFault(v, f.Topic, options))
 		}
+		if v != V5 {
+			options &= optionQoS
+		}
 		f.SetOptions(options)
 		s.Filters = append(s.Filters, f)
 	}
