@@ -23,12 +23,14 @@ func fill(template string, value func(name string) string) string {
 	return placeholder.ReplaceAllStringFunc(template, func(m string) string { return value(m[1 : len(m)-1]) })
 }
 
-// compileCommand makes a pattern of a command in which each {name} is a
-// number, and gives the names in the order of the pattern's groups.
+// compileCommand makes a pattern of a command, without its line end, in which
+// each {name} is a number, and gives the names in the order of the groups.
 func compileCommand(command string) (*regexp.Regexp, []string, error) {
-	if strings.TrimRight(command, "\r\n") == "" {
+	bare := strings.TrimRight(command, "\r\n")
+	if bare == "" {
 		return nil, nil, fmt.Errorf("%q is no command", command)
 	}
+	command = bare
 	var b strings.Builder
 	b.WriteString("^")
 	last := 0
