@@ -1,38 +1,218 @@
-// Package modbus polls Modbus devices over a line and carries out commands.
+// Package modbus polls Modbus devices over a line, RTU and TCP, and carries
+// out commands. The line's owner goroutine does the work; a Poller only says
+// when. No number is published that is not proven to be the answer to the
+// question asked.
 package modbus
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"sluice/adapters"
 	"sluice/adapters/line"
 )
 
-// Poller polls the devices of one line.
-type Poller struct{}
+// Poller polls the devices of one line. Its methods may be called from any
+// goroutine.
+type Poller struct {
+	line    *line.Line
+	cfg     line.Config
+	sink    adapters.Sink
+	log     *slog.Logger
+	client  *client
+	devices []*device
+	wake    chan struct{} // holds one
+	ready   chan struct{}
+	once    sync.Once
 
-// NewPoller makes the poller of line l, which must be of kind rtu or tcp. It
-// starts nothing; call it before l.Run.
-func NewPoller(l *line.Line, devices []DeviceConfig, sink adapters.Sink, log *slog.Logger) *Poller {
-	panic("unwritten")
+	mu sync.Mutex // guards the figures of the devices
 }
 
-// Run polls until ctx ends.
-func (p *Poller) Run(ctx context.Context) error { panic("unwritten") }
+// NewPoller makes the poller of line l, which must be of kind rtu or tcp; the
+// devices are taken to be valid. It starts nothing; call it before l.Run.
+func NewPoller(l *line.Line, devices []DeviceConfig, sink adapters.Sink, log *slog.Logger) *Poller {
+	p := &Poller{
+		line:   l,
+		cfg:    l.Config(),
+		sink:   sink,
+		log:    log.With("line", l.Config().Name),
+		client: newClient(l.Config().Kind),
+		wake:   make(chan struct{}, 1),
+		ready:  make(chan struct{}),
+	}
+	for _, c := range devices {
+		p.devices = append(p.devices, newDevice(p, c))
+	}
+	l.OnState(p.lineChanged)
+	return p
+}
 
 // Ready is closed when polling has begun.
-func (p *Poller) Ready() <-chan struct{} { panic("unwritten") }
+func (p *Poller) Ready() <-chan struct{} { return p.ready }
 
 // String names the task.
-func (p *Poller) String() string { panic("unwritten") }
+func (p *Poller) String() string { return "poll " + p.cfg.Name }
 
-// Device gives the device of that name to write to, nil if it is not on this line.
-func (p *Poller) Device(name string) adapters.Writer { panic("unwritten") }
+// Device gives the device of that name to write to, nil if it is not on this
+// line.
+func (p *Poller) Device(name string) adapters.Writer {
+	for _, d := range p.devices {
+		if d.cfg.Name == name {
+			return d
+		}
+	}
+	return nil
+}
 
-// Stats gives a snapshot of each device's figures, in the order of the configuration.
-func (p *Poller) Stats() []DeviceStats { panic("unwritten") }
+// Run polls until ctx ends. A line that is closed, or devices that do not
+// answer, are no error.
+func (p *Poller) Run(ctx context.Context) error {
+	p.once.Do(func() { close(p.ready) })
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		next, err := time.Time{}, error(nil)
+		if len(p.devices) > 0 {
+			err = p.line.Do(ctx, line.Poll, func(ctx context.Context, c *line.Conn) error {
+				next = p.step(ctx, c)
+				return nil
+			})
+		}
+		pause := time.Until(next)
+		switch {
+		case errors.Is(err, line.ErrClosed) || len(p.devices) == 0:
+			pause = time.Hour // the line tells when it is open
+		case err != nil && ctx.Err() == nil:
+			p.log.Warn("polling is delayed", "error", err)
+			pause = time.Second
+		case pause <= 0:
+			continue
+		}
+		timer.Reset(pause)
+		select {
+		case <-timer.C:
+		case <-p.wake:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+func (p *Poller) rouse() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// lineChanged runs on the owner goroutine.
+func (p *Poller) lineChanged(open bool, reason string) {
+	now := time.Now()
+	for _, d := range p.devices {
+		d.debts.forget() // what was owed went with the old connection
+		if !open {
+			d.goOffline("line "+p.cfg.Name+": "+reason, now)
+			continue
+		}
+		d.probe, d.fails = now, 0
+	}
+	p.rouse()
+}
+
+// step makes the one read that is most urgent, on the owner goroutine, and
+// tells when there is the next.
+func (p *Poller) step(ctx context.Context, c *line.Conn) (next time.Time) {
+	d, b, at := p.pick(time.Now())
+	if d == nil {
+		return at
+	}
+	d.poll(ctx, c, b)
+	_, _, at = p.pick(time.Now())
+	return at
+}
+
+// patience is within which time after its due time a read without a period
+// should be made; among those the one that waits longest goes first.
+const patience = time.Second
+
+// pick finds the read that is due and has the earliest deadline, or when the
+// next becomes due. Devices that owe an answer give way to the others.
+func (p *Poller) pick(now time.Time) (d *device, b *block, at time.Time) {
+	var best time.Time
+	bestPolite := false
+	at = now.Add(time.Hour)
+	for _, candidate := range p.devices {
+		polite := candidate.again != nil && now.Before(candidate.polite)
+		candidate.reads(func(block *block, release, deadline time.Time) {
+			if release.After(now) {
+				if release.Before(at) {
+					at = release
+				}
+				return
+			}
+			if d == nil || bestPolite && !polite || bestPolite == polite && deadline.Before(best) {
+				d, b, best, bestPolite = candidate, block, deadline, polite
+			}
+		})
+	}
+	if d != nil {
+		at = now
+	}
+	return d, b, at
+}
+
+// reads names the reads that the device might make next, when each may begin
+// and when it should be done.
+func (d *device) reads(fn func(b *block, release, deadline time.Time)) {
+	switch {
+	case len(d.blocks) == 0:
+	case d.state == offline:
+		release := later(d.probe, d.rested)
+		fn(d.cheapest(), release, release.Add(patience))
+	case d.again != nil:
+		fn(d.again, d.rested, d.rested)
+	default:
+		for _, b := range d.blocks {
+			wait := b.every
+			if wait <= 0 {
+				wait = patience
+			}
+			fn(b, later(b.due, d.rested), b.due.Add(wait))
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// cheapest is the block with the shortest answer.
+func (d *device) cheapest() *block {
+	cheapest := d.other(nil)
+	if cheapest == nil {
+		cheapest = d.blocks[0]
+	}
+	return cheapest
+}
+
+// Stats gives a snapshot of each device's figures, in the order of the
+// configuration.
+func (p *Poller) Stats() []DeviceStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stats := make([]DeviceStats, len(p.devices))
+	for i, d := range p.devices {
+		stats[i] = d.stats
+		stats[i].P50, stats[i].P99 = d.latency.Percentiles()
+	}
+	return stats
+}
 
 // DeviceStats is what was measured of one device. Counters never go back.
 type DeviceStats struct {
@@ -43,7 +223,7 @@ type DeviceStats struct {
 	Since  time.Time // of the last change of Online
 
 	Requests     uint64
-	Answers      uint64
+	Answers      uint64 // exceptions included
 	Timeouts     uint64
 	BadFrames    uint64 // wrong checksum, broken off, of another unit, function or length
 	Exceptions   uint64
@@ -52,5 +232,5 @@ type DeviceStats struct {
 	BadRegisters int           // points that the device says it does not have
 	LastAnswer   time.Time     // zero: never
 	P50, P99     time.Duration // from request to answer, over the last 128 answers
-	Timeout      time.Duration // the wait for an answer as learned so far
+	Timeout      time.Duration // the wait for an answer as learned so far, 0: not yet
 }

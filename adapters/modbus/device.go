@@ -1,0 +1,417 @@
+package modbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sluice/adapters"
+	"sluice/adapters/line"
+)
+
+// state is what is known of a device.
+type state uint8
+
+const (
+	unknown state = iota // not asked yet
+	online
+	offline
+)
+
+// device is one device on the line. But for what Stats reads, all of it
+// belongs to the line's owner goroutine.
+type device struct {
+	poller *Poller
+	cfg    DeviceConfig
+	points []*point
+	byName map[string]*point
+	blocks []*block
+
+	state     state
+	fails     int       // requests in a row without an answer
+	again     *block    // asked in vain: to be asked next
+	blamed    *block    // another block found no answer before again was tried
+	polite    time.Time // until then the other devices go first
+	probe     time.Time // when an offline device is asked next
+	probes    int       // since it went offline
+	rested    time.Time // when its delay after the last request is over
+	debts     debts
+	turn      line.Window   // turnarounds
+	learned   time.Duration // longest wait that they suggest; 0: too few
+	sinceSort int
+	readings  []adapters.Reading // reused
+
+	stats   DeviceStats // guarded by poller.mu
+	latency line.Window // the same
+}
+
+func newDevice(p *Poller, c DeviceConfig) *device {
+	d := &device{
+		poller:  p,
+		cfg:     c,
+		byName:  make(map[string]*point),
+		turn:    line.NewWindow(128),
+		latency: line.NewWindow(128),
+		stats:   DeviceStats{Name: c.Name, Unit: c.Unit, Reason: "not asked yet", Since: time.Now()},
+	}
+	for _, pc := range c.Points {
+		if pc.Every == 0 {
+			pc.Every = c.Every
+		}
+		pt := newPoint(pc)
+		d.points = append(d.points, pt)
+		d.byName[pt.Point.Name] = pt
+	}
+	d.blocks = plan(c, d.points)
+	d.readings = make([]adapters.Reading, 0, len(d.points))
+	return d
+}
+
+const (
+	leastTimeout = 60 * time.Millisecond // a busy machine may be late itself
+	learnFrom    = 16                    // turnarounds that must be known
+)
+
+// timeout is how long to wait for an answer: what the device usually needs,
+// with a wide margin, but all that is configured once it failed to.
+func (d *device) timeout() time.Duration {
+	full := d.poller.cfg.Timeout
+	if d.fails == 0 && d.learned > 0 {
+		return min(d.learned, full)
+	}
+	return full
+}
+
+// probeTimeout is how long to wait for a sign of life. A device never seen is
+// expected to be as fast as the others on the line; every fourth probe allows
+// for one that is not.
+func (d *device) probeTimeout() time.Duration {
+	full := d.poller.cfg.Timeout
+	if d.probes%4 == 3 {
+		return full
+	}
+	if d.learned > 0 {
+		return min(d.learned, full)
+	}
+	longest := time.Duration(0)
+	for _, other := range d.poller.devices {
+		longest = max(longest, other.learned)
+	}
+	if longest == 0 {
+		return full
+	}
+	return min(longest, full)
+}
+
+// ask reads q, behind a fence where one is needed.
+func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, error) {
+	if d.poller.cfg.Kind == line.TCP {
+		return d.askOnce(c, q, timeout) // transaction numbers tell late answers
+	}
+	if fence, needed := d.debts.fence(q, time.Now()); needed {
+		if _, err := d.askOnce(c, fence, timeout); err != nil && !errors.As(err, new(Exception)) {
+			return nil, err
+		}
+		d.debts.forget()
+	}
+	data, err := d.askOnce(c, q, timeout)
+	if errors.As(err, new(Exception)) && d.debts.other(q) {
+		d.debts.forget() // it may have been for the other question: once more
+		data, err = d.askOnce(c, q, timeout)
+	}
+	return data, err
+}
+
+func (d *device) askOnce(c *line.Conn, q question, timeout time.Duration) ([]byte, error) {
+	c.Quiet(d.cfg.Delay)
+	begin := time.Now()
+	data, err := d.poller.client.read(c, d.cfg.Unit, q, timeout)
+	d.asked(begin, err)
+	var frame *line.FrameError
+	switch {
+	case err == nil:
+		d.debts.answered(q)
+	case errors.Is(err, line.ErrClosed):
+	case errors.As(err, &frame) && frame.Fault != line.Mismatch:
+		// An answer came, though broken.
+	case errors.As(err, new(Exception)):
+	default:
+		d.debts.add(q, time.Now())
+	}
+	return data, err
+}
+
+// asked counts a request and learns from its answer.
+func (d *device) asked(begin time.Time, err error) {
+	end := time.Now()
+	d.rested = end.Add(d.cfg.Delay)
+	answered := err == nil || errors.As(err, new(Exception))
+	if answered {
+		wire := time.Duration(d.poller.client.size) * d.poller.cfg.Serial.CharTime()
+		d.turn.Add(max(0, end.Sub(begin)-wire))
+		if d.sinceSort++; d.sinceSort >= learnFrom {
+			d.sinceSort = 0
+			_, p99 := d.turn.Percentiles()
+			d.learned = max(leastTimeout, 4*p99)
+		}
+	}
+	d.poller.mu.Lock()
+	defer d.poller.mu.Unlock()
+	s := &d.stats
+	s.Requests++
+	if answered {
+		s.Answers++
+		s.LastAnswer = end
+		d.latency.Add(end.Sub(begin))
+	}
+	var frame *line.FrameError
+	switch {
+	case err == nil:
+	case errors.As(err, new(Exception)):
+		s.Exceptions++
+	case errors.As(err, &frame):
+		s.BadFrames++
+	case errors.Is(err, line.ErrTimeout):
+		s.Timeouts++
+	}
+}
+
+// poll reads b, which is due, and publishes what came of it.
+func (d *device) poll(ctx context.Context, c *line.Conn, b *block) {
+	timeout := d.timeout()
+	if d.state == offline {
+		timeout = d.probeTimeout()
+		d.probes++
+	}
+	data, err := d.ask(c, b.question, timeout)
+	var frame *line.FrameError
+	if errors.As(err, &frame) && frame.Fault != line.Mismatch && frame.Fault != line.Noise && d.state != offline {
+		data, err = d.ask(c, b.question, timeout) // broken on its way: once more, at once
+	}
+	var refused Exception
+	now := time.Now()
+	switch {
+	case err == nil:
+		d.answered(b, now)
+		d.publish(b, data, now)
+	case ctx.Err() != nil || errors.Is(err, line.ErrClosed):
+		// Not the device's fault, and the line tells it itself.
+	case errors.As(err, &refused):
+		d.refused(b, refused, now)
+	default:
+		d.silent(b, err, now)
+	}
+}
+
+// next sets when b is due again. What was missed is not made up for.
+func (b *block) next(now time.Time) {
+	if b.every <= 0 || b.due.IsZero() {
+		b.due = now.Add(b.every)
+		return
+	}
+	b.due = b.due.Add(b.every)
+	if late := now.Sub(b.due); late >= 0 {
+		b.due = b.due.Add((late/b.every + 1) * b.every)
+	}
+}
+
+// answered notes that the device is alive and knows b.
+func (d *device) answered(b *block, now time.Time) {
+	if d.blamed != nil && d.blamed != b {
+		d.blame(d.blamed, now)
+	}
+	d.alive()
+	b.next(now)
+	b.silent = 0
+	if b.bad {
+		b.bad = false
+		d.countBad()
+	}
+}
+
+// alive notes that the device gave some answer.
+func (d *device) alive() {
+	d.fails, d.again, d.blamed = 0, nil, nil
+	if d.state == online {
+		return
+	}
+	d.state, d.probes = online, 0
+	for _, b := range d.blocks {
+		b.due = time.Time{}
+	}
+	d.tell(true, "")
+	d.poller.log.Info("device is online", "device", d.cfg.Name, "unit", d.cfg.Unit)
+}
+
+func (d *device) tell(on bool, reason string) {
+	d.poller.mu.Lock()
+	d.stats.Online, d.stats.Reason, d.stats.Since = on, reason, time.Now()
+	d.poller.mu.Unlock()
+	d.poller.sink.Availability(d.cfg.Name, on, reason)
+}
+
+const (
+	busyPause   = time.Second      // after "busy"; the device is not asked that again sooner
+	badAgain    = time.Minute      // how often a register is tried that the device did not know
+	silentLimit = 3                // rounds of silence after which a block is taken apart
+	longestHush = 30 * time.Second // longest pause of a block that finds no answer
+)
+
+// refused deals with an exception.
+func (d *device) refused(b *block, code Exception, now time.Time) {
+	switch code {
+	case GatewayPath, GatewayTarget:
+		d.silent(b, code, now) // the gateway lives, the device does not
+		return
+	}
+	d.alive()
+	switch code {
+	case IllegalFunction, IllegalAddress, IllegalValue:
+		d.unknown(b, code, now)
+	case Acknowledge, Busy:
+		b.due = now.Add(max(busyPause, b.every))
+		d.publishBad(b.points, adapters.Stale, now)
+	default:
+		b.next(now)
+		d.publishBad(b.points, adapters.Invalid, now)
+	}
+}
+
+// unknown deals with a block of which the device lacks some register: it is
+// halved until the register is found, over as many polls.
+func (d *device) unknown(b *block, why error, now time.Time) {
+	if len(b.points) > 1 {
+		d.replace(b, b.split())
+		return
+	}
+	b.due = now.Add(max(badAgain, b.every))
+	if !b.bad {
+		b.bad = true
+		d.poller.log.Warn("register is missing in the device", "device", d.cfg.Name, "point", b.points[0].Point.Name,
+			"table", b.points[0].Table, "address", b.address, "reason", why)
+		d.countBad()
+	}
+	d.publishBad(b.points, adapters.BadRegister, now)
+}
+
+func (d *device) replace(b *block, parts []*block) {
+	for i, other := range d.blocks {
+		if other == b {
+			d.blocks = append(d.blocks[:i:i], append(parts, d.blocks[i+1:]...)...)
+			return
+		}
+	}
+}
+
+func (d *device) countBad() {
+	n := 0
+	for _, b := range d.blocks {
+		if b.bad {
+			n += len(b.points)
+		}
+	}
+	d.poller.mu.Lock()
+	d.stats.BadRegisters = n
+	d.poller.mu.Unlock()
+}
+
+// silent deals with a question that met silence, or nothing usable.
+func (d *device) silent(b *block, why error, now time.Time) {
+	d.fails++
+	retries := d.poller.cfg.Retries
+	switch {
+	case d.state == offline:
+		d.pause(now)
+	case d.fails <= retries:
+		// The same question again, after the others had their turn: a late
+		// answer then meets the question it answers.
+		d.again, d.polite = b, now.Add(d.poller.cfg.Timeout)
+	case d.state == online && d.blamed == nil && d.other(b) != nil:
+		// Some devices keep silent about registers they lack.
+		d.blamed, d.again, d.polite = b, d.other(b), now
+	default:
+		d.goOffline(fmt.Sprintf("unit %d: %v", d.cfg.Unit, why), now)
+	}
+}
+
+// other is the cheapest block but b to see whether the device lives.
+func (d *device) other(b *block) *block {
+	var cheapest *block
+	for _, o := range d.blocks {
+		if o != b && !o.bad && o.silent == 0 && (cheapest == nil || o.size() < cheapest.size()) {
+			cheapest = o
+		}
+	}
+	return cheapest
+}
+
+// blame puts off a block about which a living device keeps silent, and takes
+// it apart when that goes on.
+func (d *device) blame(b *block, now time.Time) {
+	b.silent++
+	b.due = now.Add(min(max(b.every, time.Second<<min(b.silent-1, 5)), longestHush))
+	if b.silent >= silentLimit {
+		d.unknown(b, line.ErrTimeout, now)
+		return
+	}
+	d.publishBad(b.points, adapters.Stale, now)
+}
+
+// goOffline tells that the device is away, each of its points once.
+func (d *device) goOffline(reason string, now time.Time) {
+	if d.state == offline {
+		return
+	}
+	d.state, d.again, d.blamed, d.probes = offline, nil, nil, 0
+	d.pause(now)
+	d.publishBad(d.points, adapters.Offline, now)
+	d.tell(false, reason)
+	d.poller.log.Warn("device is offline", "device", d.cfg.Name, "unit", d.cfg.Unit, "reason", reason)
+}
+
+const (
+	firstProbe   = 500 * time.Millisecond
+	steadyProbe  = 4 * time.Second // a device that returns is noticed within 5 s
+	longestProbe = 30 * time.Second
+	probeShare   = 20 // all dead devices together take a 20th of the time of the line
+)
+
+// pause sets when an offline device is asked next.
+func (d *device) pause(now time.Time) {
+	dead := 0
+	for _, other := range d.poller.devices {
+		if other.state == offline {
+			dead++
+		}
+	}
+	backoff := min(firstProbe<<min(d.probes, 10), steadyProbe)
+	fair := time.Duration(dead*probeShare) * d.probeTimeout()
+	d.probe = now.Add(min(max(backoff, fair), longestProbe))
+}
+
+// publish hands over the readings of b from the answer to it.
+func (d *device) publish(b *block, data []byte, now time.Time) {
+	d.readings = d.readings[:0]
+	for _, pt := range b.points {
+		value, quality := pt.decode(b.question, data)
+		pt.told, pt.known = quality, true
+		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Value: value, Quality: quality, Time: now})
+	}
+	d.poller.sink.Put(d.readings)
+}
+
+// publishBad tells once of each point that it has no value.
+func (d *device) publishBad(points []*point, quality adapters.Quality, now time.Time) {
+	d.readings = d.readings[:0]
+	for _, pt := range points {
+		if pt.known && pt.told == quality {
+			continue
+		}
+		pt.told, pt.known = quality, true
+		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Quality: quality, Time: now})
+	}
+	if len(d.readings) > 0 {
+		d.poller.sink.Put(d.readings)
+	}
+}

@@ -1,0 +1,158 @@
+package modbus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sluice/adapters"
+	"sluice/adapters/line"
+)
+
+// Write implements adapters.Writer: it clamps, encodes and writes the value
+// ahead of all polls and, where the point asks for it, reads it back and
+// compares. A device that is offline is tried, too.
+func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Result {
+	begin := time.Now()
+	value, err := d.command(ctx, cmd)
+	now := time.Now()
+	d.poller.mu.Lock()
+	d.stats.Writes++
+	if err != nil {
+		d.stats.WriteErrors++
+		err = fmt.Errorf("device %s, point %s: %w", d.cfg.Name, cmd.Point, err)
+	}
+	d.poller.mu.Unlock()
+	return adapters.Result{Value: value, Elapsed: now.Sub(begin), Time: now, Err: err}
+}
+
+func (d *device) command(ctx context.Context, cmd adapters.Command) (value adapters.Value, err error) {
+	pt := d.byName[cmd.Point]
+	switch {
+	case pt == nil:
+		return value, errors.New("the device has no such point")
+	case pt.PointConfig.Write == ReadOnly:
+		return value, errors.New("the point is read only; allow writing with write = \"verify\"")
+	}
+	data, err := pt.encode(cmd.Value)
+	if err != nil {
+		return value, err
+	}
+	err = d.poller.line.Do(ctx, line.Command, func(ctx context.Context, c *line.Conn) error {
+		value, err = d.carryOut(ctx, c, pt, data)
+		d.settle(ctx, err)
+		return err
+	})
+	return value, err
+}
+
+// settle draws the conclusion about the device from how a command ended.
+func (d *device) settle(ctx context.Context, err error) {
+	switch {
+	case err == nil || errors.As(err, new(Exception)):
+		d.alive()
+	case ctx.Err() != nil || errors.Is(err, line.ErrClosed):
+	case errors.Is(err, line.ErrTimeout) || errors.As(err, new(*line.FrameError)):
+		if d.state != offline && len(d.blocks) > 0 && d.again == nil {
+			d.again = d.cheapest() // does it live?
+			d.polite = time.Now()
+		}
+	default:
+		d.alive() // it answered; only the value is not as commanded
+	}
+	d.poller.rouse()
+}
+
+// carryOut writes and verifies, on the owner goroutine.
+func (d *device) carryOut(ctx context.Context, c *line.Conn, pt *point, data []byte) (adapters.Value, error) {
+	if !c.EchoKnown() {
+		// The echo of an adapter looks like the answer to a write; that to a
+		// read does not.
+		if _, err := d.repeat(ctx, func() ([]byte, error) { return d.ask(c, pt.question(), d.poller.cfg.Timeout) }); err != nil {
+			return adapters.Value{}, fmt.Errorf("before writing: %w", err)
+		}
+	}
+	if err := d.send(ctx, c, pt, data); err != nil {
+		return adapters.Value{}, err
+	}
+	if pt.PointConfig.Write != Verify {
+		return adapters.Value{}, nil
+	}
+	value, same, err := d.readBack(ctx, c, pt, data)
+	if err == nil && !same {
+		pause := time.NewTimer(applyPause)
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return value, ctx.Err()
+		}
+		value, same, err = d.readBack(ctx, c, pt, data)
+	}
+	switch {
+	case err != nil:
+		return adapters.Value{}, fmt.Errorf("written, but not read back: %w", err)
+	case !same:
+		return value, fmt.Errorf("%w: it holds %v", ErrNotTaken, value)
+	}
+	return value, nil
+}
+
+// ErrNotTaken tells that a device confirmed a write and yet holds another
+// value.
+var ErrNotTaken = errors.New("the device did not take the value")
+
+// applyPause is granted to devices that confirm before they have applied.
+const applyPause = 50 * time.Millisecond
+
+// send writes data; where the device lacks the function for one, that for
+// many is tried.
+func (d *device) send(ctx context.Context, c *line.Conn, pt *point, data []byte) error {
+	write := func(several bool) error {
+		_, err := d.repeat(ctx, func() ([]byte, error) {
+			c.Quiet(d.cfg.Delay)
+			begin := time.Now()
+			err := d.poller.client.write(c, d.cfg.Unit, pt.Table, pt.Address, data, several, d.poller.cfg.Timeout)
+			d.asked(begin, err)
+			return nil, err
+		})
+		return err
+	}
+	err := write(false)
+	if errors.Is(err, IllegalFunction) && len(data) <= 2 {
+		err = write(true)
+	}
+	return err
+}
+
+// repeat tries again where no answer or a broken one came. All writes set
+// and none toggles, so that writing twice does no harm.
+func (d *device) repeat(ctx context.Context, try func() ([]byte, error)) (data []byte, err error) {
+	for range d.poller.cfg.Retries + 1 {
+		data, err = try()
+		if err == nil || ctx.Err() != nil || errors.Is(err, line.ErrClosed) || errors.As(err, new(Exception)) {
+			break
+		}
+	}
+	return data, err
+}
+
+// readBack reads the point, publishes what it is and compares it with what
+// was written.
+func (d *device) readBack(ctx context.Context, c *line.Conn, pt *point, want []byte) (adapters.Value, bool, error) {
+	q := pt.question()
+	data, err := d.repeat(ctx, func() ([]byte, error) { return d.ask(c, q, d.poller.cfg.Timeout) })
+	if err != nil {
+		return adapters.Value{}, false, err
+	}
+	value, quality := pt.decode(q, data)
+	now := time.Now()
+	pt.told, pt.known = quality, true
+	d.poller.sink.Put([]adapters.Reading{{Point: pt.Point, Value: value, Quality: quality, Time: now}})
+	if pt.Table == Coil {
+		return value, data[0]&1 == want[0], nil
+	}
+	return value, bytes.Equal(data, want), nil
+}
