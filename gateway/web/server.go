@@ -41,7 +41,7 @@ var defaultLimits = limits{
 	read:     5 * time.Second,
 	write:    10 * time.Second,
 	idle:     60 * time.Second,
-	shutdown: 2 * time.Second,
+	shutdown: time.Second,
 	refresh:  500 * time.Millisecond,
 	beat:     15 * time.Second,
 }
