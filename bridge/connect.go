@@ -50,14 +50,18 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 		OnServerDisconnect: func(*paho.Disconnect) {},
 		OnClientError:      func(error) {},
 	})
-	ca, err := client.Connect(ctx, l.connectPacket(queue))
+	ca, err := client.Connect(ctx, l.connectPacket())
 	if err != nil {
 		return l.refused(ca, err, c)
 	}
 	began := time.Now()
 	lim, resumed := limitsOf(&l.cfg, ca), ca.SessionPresent
+	if l.purge || resumed && l.isNew(queue) {
+		return l.discard(client)
+	}
 	if !resumed {
 		l.inbox.clear()
+		l.forgotten, l.again = queue.Released(), 0
 	}
 	var tasks sync.WaitGroup
 	tasks.Go(r.run)
@@ -71,6 +75,27 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 	r.settle(ctx)
 	return l.judgeEnd(f, s, began, err)
 }
+
+// isNew tells whether nothing of the queue was ever acknowledged. A session
+// that the upstream still has is then of an earlier life, and would take our
+// packet identifiers for its own.
+func (l *Link) isNew(queue *mqttcore.Consumer) bool {
+	return !l.met && queue.Base() == 0 && queue.Released() == 0
+}
+
+// discard removes the upstream's session by a connection with Clean Start and
+// no expiry. The one that then stays is made without Clean Start, as mosquitto
+// keeps only such over its own restart.
+func (l *Link) discard(client *paho.Client) (outcome, error) {
+	if l.purge = !l.purge; l.purge {
+		l.log.Info("upstream has a session of an earlier life: it is discarded")
+	}
+	_ = client.Disconnect(&paho.Disconnect{}) // it closes the connection in any case
+	return unreached, errDiscarded
+}
+
+// errDiscarded ends the connections that only discard a session.
+var errDiscarded = errors.New("a session of an earlier life is discarded")
 
 // refused words why there was no CONNACK, or one that says no.
 func (l *Link) refused(ca *paho.Connack, err error, c *conn) (outcome, error) {
@@ -158,7 +183,7 @@ func (l *Link) judgeEnd(f *forwarder, s *session, began time.Time, err error) (o
 }
 
 // connectPacket makes the CONNECT packet.
-func (l *Link) connectPacket(queue *mqttcore.Consumer) *paho.Connect {
+func (l *Link) connectPacket() *paho.Connect {
 	p := &paho.Connect{
 		ClientID:     l.cfg.ClientID,
 		KeepAlive:    uint16(min(l.cfg.KeepAlive/time.Second, math.MaxUint16)),
@@ -166,10 +191,7 @@ func (l *Link) connectPacket(queue *mqttcore.Consumer) *paho.Connect {
 		UsernameFlag: l.cfg.Username != "",
 		Password:     l.cfg.Password,
 		PasswordFlag: len(l.cfg.Password) > 0,
-		// A queue that never had anything acknowledged is a new one. A session
-		// that the upstream still has is then of an earlier life, and would
-		// take our packet identifiers for its own.
-		CleanStart: !l.met && queue.Base() == 0 && queue.Released() == 0,
+		CleanStart:   l.purge,
 		Properties: &paho.ConnectProperties{
 			SessionExpiryInterval: new(uint32(l.cfg.SessionExpiry / time.Second)),
 			ReceiveMaximum:        new(uint16(receiveMaximum)),
@@ -177,7 +199,10 @@ func (l *Link) connectPacket(queue *mqttcore.Consumer) *paho.Connect {
 			RequestProblemInfo:    true,
 		},
 	}
-	if l.cfg.Availability != "" && !l.noWill {
+	if l.purge {
+		p.Properties.SessionExpiryInterval = nil
+	}
+	if l.cfg.Availability != "" && !l.noWill && !l.purge {
 		p.WillMessage = &paho.WillMessage{
 			Topic: l.cfg.Prefix + l.cfg.Availability, Payload: []byte("offline"),
 			QoS: min(1, l.cfg.QoS), Retain: true,

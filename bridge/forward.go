@@ -230,26 +230,36 @@ func (f *forwarder) release() error {
 	}
 	if upto := f.w.last(f.w.releasable(), received); upto > f.asked {
 		f.asked = upto
-		f.queue.Release(upto, func(err error) {
-			if err != nil {
-				f.failed.Store(&err)
-			} else {
-				f.durable.Store(max(upto, f.durable.Load()))
-			}
-			select {
-			case f.releases <- struct{}{}:
-			default:
-			}
-		})
+		if upto <= f.l.forgotten { // it is on disk since the session that is gone
+			f.durable.Store(max(upto, f.durable.Load()))
+		} else {
+			f.askRelease(upto)
+		}
 	}
 	durable := f.durable.Load()
 	for seq := f.w.base + 1; seq <= min(durable, f.w.top); seq++ {
 		if s := f.w.at(seq); s.stage == received {
 			s.stage = released
+			f.l.again = max(f.l.again, seq)
 			f.out = appendPubrel(f.out, packetID(seq))
 		}
 	}
 	return nil
+}
+
+// askRelease has the disk remember that the upstream has all up to seq.
+func (f *forwarder) askRelease(upto uint64) {
+	f.queue.Release(upto, func(err error) {
+		if err != nil {
+			f.failed.Store(&err)
+		} else {
+			f.durable.Store(max(upto, f.durable.Load()))
+		}
+		select {
+		case f.releases <- struct{}{}:
+		default:
+		}
+	})
 }
 
 // fill sends what the queue has and the window allows; more tells that it
@@ -299,15 +309,13 @@ func (f *forwarder) send() {
 	d := &f.d
 	id := packetID(d.Seq)
 	switch {
-	case d.Released && f.resumed && !f.w.waiting(d.Seq):
+	case d.Released && f.l.releasedNow(d.Seq) && !f.w.waiting(d.Seq):
 		f.begin()
 		f.w.restore(d.Seq, d.Topic)
 		f.twoSteps = true
 		f.out = appendPubrel(f.out, id)
 		return
-	case d.Released, f.l.ownTopic(d.Topic):
-		// The upstream has it: released, before it forgot our session; or
-		// the will and the birth say it better.
+	case f.l.ownTopic(d.Topic): // the will and the birth say it better
 		f.queue.Ack(d.Seq)
 		f.w.settle(d.Seq)
 		f.w.advance()

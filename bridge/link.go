@@ -39,6 +39,10 @@ type Link struct {
 	suspect suspicion
 	noWill  bool // the server refused the will's QoS or RETAIN
 	met     bool // there was a session in this run
+	purge   bool // the upstream has a session of an earlier life
+	// Releases up to forgotten were for a session that the upstream has lost;
+	// those up to again were made anew for the present one.
+	forgotten, again uint64
 
 	queue    atomic.Pointer[mqttcore.Consumer] // for its Backlog
 	inFlight atomic.Int64
@@ -165,7 +169,9 @@ func (l *Link) Run(ctx context.Context) error {
 			return nil
 		}
 		wait := l.backoff.next(how)
-		l.down(err, wait)
+		if !errors.Is(err, errDiscarded) {
+			l.down(err, wait)
+		}
 		timer.Reset(wait)
 	}
 }
@@ -178,6 +184,12 @@ func (l *Link) answerTimeout() time.Duration { return max(10*time.Second, 2*l.cf
 func (l *Link) ownTopic(name []byte) bool {
 	return l.cfg.Availability != "" && string(name) == l.cfg.Availability
 }
+
+// releasedNow tells whether a release on record is for the session that the
+// upstream has now. Where it has lost the one that a message was received in,
+// that message is sent anew: the upstream may have lost it as well, and twice
+// is better than never.
+func (l *Link) releasedNow(seq uint64) bool { return seq > l.forgotten || seq <= l.again }
 
 func (l *Link) setSince(t time.Time) {
 	l.mu.Lock()
