@@ -4,45 +4,207 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"sluice/mqttcore/packet"
 	"sluice/mqttcore/store"
+	"sluice/mqttcore/topic"
 )
 
 // Broker routes messages between MQTT clients, in-process subscribers and
 // durable consumers. All methods may be called from any goroutine.
-type Broker struct{}
+type Broker struct {
+	cfg   Config
+	st    *store.Store
+	log   *slog.Logger
+	clock func() time.Duration // runs while the machine sleeps
+	ready chan struct{}
+	born  time.Time
 
-// New prepares a broker over an opened store. It starts nothing.
-func New(cfg Config, st *store.Store, log *slog.Logger) *Broker { panic("not yet") }
+	// ctx ends when Run is told to stop: waits for the disk end with it.
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // all that Run started
+	addrs  atomic.Pointer[[]net.Addr]
 
-// Run serves until ctx ends. The store's Run must outlive it.
-func (b *Broker) Run(ctx context.Context) error { panic("not yet") }
+	tree     *topic.Tree[*member, grant]
+	lastID   atomic.Uint32
+	routers  sync.Pool
+	jobs     workQueue
+	timers   timers
+	count    counters
+	storeBad atomic.Bool // its refusal was logged
+
+	retMu         sync.Mutex // who changes retained messages
+	retained      *topic.Names[*kept]
+	retainedBytes atomic.Int64
+
+	mu        sync.Mutex
+	closing   bool
+	conns     map[*conn]struct{} // open, whatever their state
+	connected int                // of them, those with a session
+	sessions  map[string]*session
+	shares    map[string]*share
+	consumers map[string]*Consumer
+}
+
+// New prepares a broker over an opened store, with the sessions, consumers and
+// retained messages that it holds. It starts nothing. cfg must be valid.
+func New(cfg Config, st *store.Store, log *slog.Logger) *Broker {
+	b := &Broker{
+		cfg: cfg.withDefaults(), st: st, log: log, clock: bootClock, ready: make(chan struct{}),
+		tree: topic.NewTree[*member, grant](), retained: topic.NewNames[*kept](),
+		conns: map[*conn]struct{}{}, sessions: map[string]*session{},
+		shares: map[string]*share{}, consumers: map[string]*Consumer{},
+	}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.jobs.more = make(chan struct{}, 1)
+	b.timers.more = make(chan struct{}, 1)
+	b.routers.New = func() any { return b.newRouter() }
+	b.restoreRetained()
+	b.restoreSessions()
+	return b
+}
+
+// memberID numbers the members of the tree.
+func (b *Broker) memberID() uint32 { return b.lastID.Add(1) }
+
+// restoreSessions takes up the sessions where the last run left them.
+func (b *Broker) restoreSessions() {
+	for _, o := range b.st.Sessions() {
+		if name, ok := consumerName(o.Client); ok {
+			b.restoreConsumer(name, o)
+			continue
+		}
+		if o.Expiry == 0 { // ended with its connection, which ended with the broker
+			b.st.DeleteSession(o.ID, b.logged)
+			continue
+		}
+		s := b.newSession(o.Client)
+		s.sid, s.expiry, s.left, s.will = o.ID, o.Expiry, b.clock()-o.Away, willFrom(o.Will)
+		for _, sub := range o.Subs {
+			f, err := b.parseFilter(sub.Filter)
+			if err != nil {
+				b.log.Warn("stored subscription left out", "client", o.Client, "filter", sub.Filter, "err", err)
+				continue
+			}
+			s.filters = append(s.filters, sub.Filter)
+			b.enter(&s.member, f, grant{options: sub.Options, id: sub.SubID})
+		}
+		s.many.Store(len(s.filters) > 1)
+		for _, pid := range o.Inbound {
+			s.inbound.add(pid)
+		}
+		if s.will != nil {
+			b.willLater(s, o.Away)
+		}
+		b.expireLater(s, o.Away)
+	}
+}
+
+// workers serve the work queue; more than a few would only contend.
+func workers() int { return min(runtime.GOMAXPROCS(0), 4) }
+
+// Run serves until ctx ends. It then says goodbye to all clients, publishes
+// the wills of those whose session ends with that, and returns nil. The
+// store's Run must begin before and end after it.
+func (b *Broker) Run(ctx context.Context) error {
+	defer b.cancel()
+	listeners, err := b.listen(ctx)
+	if err != nil {
+		return err
+	}
+	addrs := make([]net.Addr, len(listeners))
+	for i, l := range listeners {
+		addrs[i] = l.Addr()
+		b.log.Info("listening for MQTT", "address", l.Addr().String())
+	}
+	b.addrs.Store(&addrs)
+	b.born = time.Now()
+	inner, stop := context.WithCancel(context.Background())
+	defer stop()
+	for range workers() {
+		b.tasks.Go(func() { b.work(inner) })
+	}
+	b.tasks.Go(func() { b.watch(inner) })
+	if b.cfg.SysInterval > 0 {
+		b.tasks.Go(func() { b.tell(inner) })
+	}
+	for _, l := range listeners {
+		b.tasks.Go(func() { b.accept(ctx, l) })
+	}
+	close(b.ready)
+	<-ctx.Done()
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	b.dismiss()
+	stop()
+	b.cancel()
+	b.tasks.Wait()
+	return nil
+}
+
+// partTime bounds the goodbye to the clients.
+const partTime = 3 * time.Second
+
+// dismiss ends all connections and waits until they have.
+func (b *Broker) dismiss() {
+	b.mu.Lock()
+	b.closing = true
+	all := make([]*conn, 0, len(b.conns))
+	for c := range b.conns {
+		all = append(all, c)
+	}
+	b.mu.Unlock()
+	for _, c := range all {
+		c.evict(packet.ServerShuttingDown, "the broker stops")
+	}
+	late := time.NewTimer(partTime)
+	defer late.Stop()
+	for _, c := range all {
+		select {
+		case <-c.gone:
+		case <-late.C:
+			b.log.Warn("clients did not leave in time", "clients", len(all))
+			return
+		}
+	}
+}
 
 // Ready is closed when all listeners accept connections.
-func (b *Broker) Ready() <-chan struct{} { panic("not yet") }
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
 
 // String names the task.
 func (b *Broker) String() string { return "broker" }
 
 // Addrs gives the addresses of the listeners, in the order of Config.Listen;
-// valid after Ready.
-func (b *Broker) Addrs() []net.Addr { panic("not yet") }
+// nil before Ready.
+func (b *Broker) Addrs() []net.Addr {
+	if a := b.addrs.Load(); a != nil {
+		return *a
+	}
+	return nil
+}
 
-// Validate reports every wrong field; each error has a Field method.
-func (c Config) Validate() error { panic("not yet") }
+// logged is the answer to what nobody waits for.
+func (b *Broker) logged(err error) {
+	if err != nil {
+		b.storeRefused(err)
+		return
+	}
+	if b.storeBad.Load() && b.storeBad.Swap(false) {
+		b.log.Info("store takes messages again")
+	}
+}
 
-// Publish routes a message. nil means that it survives a power cut wherever
-// it must: it is on disk for each durable session and consumer it matched.
-func (b *Broker) Publish(ctx context.Context, m Message) error { panic("not yet") }
-
-// PublishAsync is Publish without the wait: done is called once with what
-// Publish would have returned, perhaps before PublishAsync returns, and must
-// not block. A returned error means that the message was refused and done is
-// not called. The order of calls is the order in the log.
-func (b *Broker) PublishAsync(m Message, done func(error)) error { panic("not yet") }
-
-// Subscribe calls fn for each message that matches filter, at QoS 0, on the
-// publisher's goroutine: fn must not block. The message may be kept but not
-// changed. Retained messages that match come first, during the call, with
-// Retain set. Subscribe panics if filter is not a valid topic filter.
-func (b *Broker) Subscribe(filter string, fn func(m *Message)) (cancel func()) { panic("not yet") }
+// storeRefused counts a refusal of the store and logs the first of a row.
+func (b *Broker) storeRefused(err error) {
+	b.count.storeRefused.add(1)
+	if !b.storeBad.Swap(true) {
+		b.log.Error("store refuses messages", "err", err)
+	}
+}

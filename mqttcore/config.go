@@ -1,6 +1,13 @@
 package mqttcore
 
-import "time"
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	"sluice/mqttcore/packet"
+)
 
 // Config is what a [Broker] can be told. The zero value of a field stands for
 // its default.
@@ -24,7 +31,7 @@ type Config struct {
 	// otherwise never end.
 	SessionExpiryMax time.Duration
 	// MaxInflight bounds the QoS 1 and 2 messages sent to a client and not
-	// acknowledged, below what the client itself allows (1024; 1 to 16384).
+	// acknowledged, below what the client itself allows (256; 1 to 16384).
 	MaxInflight int
 	// MaxQueuedBytes bounds what waits in memory for one client (8 MiB). At
 	// the bound new messages for that client are dropped and counted;
@@ -49,4 +56,72 @@ type Config struct {
 	SysInterval time.Duration
 	// Version is the program's version, published under $SYS.
 	Version string
+}
+
+// fieldError is an error of one field of a Config.
+type fieldError struct {
+	field string
+	err   error
+}
+
+func (e *fieldError) Error() string { return e.err.Error() }
+func (e *fieldError) Unwrap() error { return e.err }
+
+// Field names the key in the configuration file.
+func (e *fieldError) Field() string { return e.field }
+
+// Validate reports every wrong field, joined; each error has a method Field
+// that names its key.
+func (c Config) Validate() error {
+	var all []error
+	bad := func(field, format string, args ...any) {
+		all = append(all, &fieldError{field, fmt.Errorf(format, args...)})
+	}
+	for i, s := range c.Listen {
+		if _, _, err := parseListen(s); err != nil {
+			bad(fmt.Sprintf("listen.%d", i), "%w", err)
+		}
+	}
+	c = c.withDefaults()
+	between := func(field string, n, low, high int) {
+		if n < low || n > high {
+			bad(field, "%d is out of range: from %d to %d", n, low, high)
+		}
+	}
+	between("max_connections", c.MaxConnections, 1, 1_000_000)
+	between("max_packet_size", c.MaxPacketSize, 64, packet.MaxRemaining+5)
+	between("max_inflight", c.MaxInflight, 1, maxSpan/2)
+	between("max_queued_bytes", c.MaxQueuedBytes, 1<<10, 1<<30)
+	between("max_subscriptions", c.MaxSubscriptions, 1, 1_000_000)
+	between("max_topic_levels", c.MaxTopicLevels, 1, 65536)
+	between("max_retained_bytes", c.MaxRetainedBytes, 1<<10, 1<<40)
+	positive := func(field string, d, low time.Duration) {
+		if d < low {
+			bad(field, "%v is too short: at least %v", d, low)
+		}
+	}
+	positive("session_expiry_max", c.SessionExpiryMax, time.Second)
+	positive("connect_timeout", c.ConnectTimeout, time.Millisecond)
+	positive("write_timeout", c.WriteTimeout, time.Millisecond)
+	if c.MaxKeepAlive != 0 {
+		positive("max_keepalive", c.MaxKeepAlive, time.Second)
+	}
+	return errors.Join(all...)
+}
+
+// withDefaults fills in what is zero.
+func (c Config) withDefaults() Config {
+	c.MaxConnections = cmp.Or(c.MaxConnections, 1000)
+	c.MaxPacketSize = cmp.Or(c.MaxPacketSize, 1<<20)
+	c.ReceiveMaximum = cmp.Or(c.ReceiveMaximum, 1024)
+	c.SessionExpiryMax = cmp.Or(c.SessionExpiryMax, 30*24*time.Hour)
+	c.MaxInflight = cmp.Or(c.MaxInflight, 256)
+	c.MaxQueuedBytes = cmp.Or(c.MaxQueuedBytes, 8<<20)
+	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 10_000)
+	c.MaxTopicLevels = cmp.Or(c.MaxTopicLevels, 64)
+	c.MaxRetainedBytes = cmp.Or(c.MaxRetainedBytes, 64<<20)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 10*time.Second)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, 30*time.Second)
+	c.SysInterval = cmp.Or(c.SysInterval, 10*time.Second)
+	return c
 }

@@ -2,9 +2,13 @@ package mqttcore
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"sluice/mqttcore/store"
+	"sluice/mqttcore/topic"
 )
 
 // Filter is a subscription of a [Consumer].
@@ -18,53 +22,154 @@ type Delivery = store.Delivery
 
 // Consumer is a durable in-process subscriber: like a client with a session
 // that never expires, it gets each QoS 1 and 2 message that its filters match,
-// over restarts. It has one owner: all methods but Backlog are called from
-// one goroutine at a time.
-type Consumer struct{}
+// over restarts. QoS 0 messages are not for it: see [Broker.Subscribe]. RETAIN
+// is delivered as it was published. It has one owner: all methods but Backlog
+// are called from one goroutine at a time.
+type Consumer struct {
+	member
+	b       *Broker
+	name    string
+	sid     store.SID
+	filters []string // guarded by Broker.mu
+	queue   *store.Queue
+	wake    chan struct{}
+}
+
+// consumerPrefix keeps consumers apart from clients in the store: no client
+// identifier may hold U+0000.
+const consumerPrefix = "\x00consumer/"
+
+func consumerName(client string) (string, bool) { return strings.CutPrefix(client, consumerPrefix) }
+
+func (b *Broker) newConsumer(name string, sid store.SID) *Consumer {
+	k := &Consumer{b: b, name: name, sid: sid, wake: make(chan struct{}, 1)}
+	k.member.cons = k
+	k.member.id = b.memberID()
+	b.consumers[name] = k
+	return k
+}
+
+// restoreConsumer lets a consumer's queue fill before its owner asks for it.
+func (b *Broker) restoreConsumer(name string, o store.Session) {
+	k := b.newConsumer(name, o.ID)
+	for _, sub := range o.Subs {
+		if topic.ValidFilter(sub.Filter) == nil {
+			k.filters = append(k.filters, sub.Filter)
+			b.tree.Set(sub.Filter, &k.member, grant{options: sub.Options})
+		}
+	}
+	k.many.Store(len(k.filters) > 1)
+}
 
 // Consumer opens the durable consumer of that name, creating it if needed.
-// Its filters replace the previous ones. It waits for the disk.
+// Its filters replace the previous ones. When it returns they are on disk. A
+// consumer that was open under that name is no longer served.
 func (b *Broker) Consumer(ctx context.Context, name string, filters []Filter) (*Consumer, error) {
-	panic("not yet")
+	for _, f := range filters {
+		if err := topic.ValidFilter(f.Topic); err != nil {
+			return nil, fmt.Errorf("consumer %s: filter %q: %w", name, f.Topic, err)
+		}
+		if f.QoS != 1 && f.QoS != 2 {
+			return nil, fmt.Errorf("consumer %s: filter %q: QoS %d: use 1 or 2", name, f.Topic, f.QoS)
+		}
+	}
+	disk := make(chan error, 1)
+	b.mu.Lock()
+	k := b.consumers[name]
+	if k == nil {
+		k = b.newConsumer(name, b.st.CreateSession(consumerPrefix+name, "", forever, nil))
+	}
+	old := k.filters
+	k.filters = nil
+	for _, f := range filters {
+		k.filters = append(k.filters, f.Topic)
+		k.many.Store(k.many.Load() || len(k.filters) > 1)
+		b.tree.Set(f.Topic, &k.member, grant{options: f.QoS})
+		b.st.PutSubscription(k.sid, store.Subscription{Filter: f.Topic, Options: f.QoS}, nil)
+	}
+	for _, f := range old {
+		if !slices.Contains(k.filters, f) {
+			b.tree.Delete(f, &k.member)
+			b.st.DeleteSubscription(k.sid, f, nil)
+		}
+	}
+	b.st.UpdateSession(k.sid, forever, nil, func(err error) { disk <- err })
+	k.queue = b.st.OpenQueue(k.sid, k.awake)
+	b.mu.Unlock()
+	select {
+	case err := <-disk:
+		if err != nil {
+			return nil, fmt.Errorf("consumer %s: %w", name, err)
+		}
+	case <-ctx.Done():
+		return nil, fmt.Errorf("consumer %s: %w", name, ctx.Err())
+	}
+	if k.queue == nil {
+		return nil, fmt.Errorf("consumer %s: %w", name, store.ErrNoSession)
+	}
+	k.awake()
+	return k, nil
 }
 
 // RemoveConsumers deletes all consumers but those named, with what is queued
 // for them.
-func (b *Broker) RemoveConsumers(keep ...string) { panic("not yet") }
+func (b *Broker) RemoveConsumers(keep ...string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for name, k := range b.consumers {
+		if slices.Contains(keep, name) {
+			continue
+		}
+		for _, f := range k.filters {
+			b.tree.Delete(f, &k.member)
+		}
+		b.st.DeleteSession(k.sid, b.logged)
+		delete(b.consumers, name)
+	}
+}
 
-// Wake receives after something was committed for the consumer. It has room
-// for one: drain Next until false before waiting again.
-func (c *Consumer) Wake() <-chan struct{} { panic("not yet") }
+func (k *Consumer) awake() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Wake receives after something was committed for the consumer, and once at
+// the start. It has room for one: drain Next until false before waiting again.
+func (k *Consumer) Wake() <-chan struct{} { return k.wake }
 
 // Next fills d with the next message; false: none is committed yet. What d
-// points to is valid until the next call.
-func (c *Consumer) Next(d *Delivery) (bool, error) { panic("not yet") }
+// points to is valid until the next call. An error means that the disk could
+// not be read; Next may be called again.
+func (k *Consumer) Next(d *Delivery) (bool, error) { return k.queue.Next(d) }
 
 // Rewind makes Next start again after Base: for a new upstream connection.
-func (c *Consumer) Rewind() { panic("not yet") }
+func (k *Consumer) Rewind() { k.queue.Rewind() }
 
-// Ack settles a message: it was acknowledged for good (PUBACK, PUBCOMP).
-func (c *Consumer) Ack(seq uint64) { panic("not yet") }
+// Ack settles a message that was handed out: it was acknowledged for good
+// (PUBACK, PUBCOMP). The disk learns it lazily, so a crash may bring some back.
+func (k *Consumer) Ack(seq uint64) { k.queue.Ack(seq) }
 
 // Release records that the receiver has a QoS 2 message (PUBREC); done is
 // called when that is on disk, before which PUBREL must not be sent.
-func (c *Consumer) Release(seq uint64, done func(error)) { panic("not yet") }
+func (k *Consumer) Release(seq uint64, done func(error)) { k.queue.Release(seq, done) }
 
 // Drop settles a message that can never be delivered and records why.
-func (c *Consumer) Drop(seq uint64, reason string) { panic("not yet") }
+func (k *Consumer) Drop(seq uint64, reason string) { k.queue.Drop(seq, store.Reason(reason)) }
 
 // Base is the sequence number up to which all is settled.
-func (c *Consumer) Base() uint64 { panic("not yet") }
+func (k *Consumer) Base() uint64 { return k.queue.Base() }
 
-// Released is the sequence number up to which QoS 2 messages were released.
-func (c *Consumer) Released() uint64 { panic("not yet") }
+// Released is the highest sequence number given to Release, not below Base.
+func (k *Consumer) Released() uint64 { return k.queue.Released() }
 
-// Backlog tells what is queued and the age of the oldest of it.
-func (c *Consumer) Backlog() (messages, bytes uint64, oldest time.Duration) { panic("not yet") }
+// Backlog tells what is queued, including what is in flight, and the age of
+// the oldest of it.
+func (k *Consumer) Backlog() (messages, bytes uint64, oldest time.Duration) {
+	messages, bytes = k.queue.Len()
+	return messages, bytes, k.queue.Oldest()
+}
 
-// Close gives the consumer back; its queue stays on disk.
-func (c *Consumer) Close() { panic("not yet") }
-
-// ParseProperties decodes Delivery.Props. Expiry is not among them: the
-// delivery has what remains.
-func ParseProperties(raw []byte) (Properties, error) { panic("not yet") }
+// Close gives the consumer back; its queue stays and goes on filling.
+func (k *Consumer) Close() { k.queue.Close() }

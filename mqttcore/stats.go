@@ -1,32 +1,81 @@
 package mqttcore
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
-// Stats is a snapshot of the broker's counters since its start.
+// Stats is a snapshot of the broker's figures. Counters are since its start.
 type Stats struct {
 	Uptime        time.Duration
-	Connected     int // clients connected now
-	Sessions      int // sessions, connected or not, without consumers
-	Subscriptions int
+	Connected     int    // clients connected now
+	Sessions      int    // sessions, connected or not, without consumers
+	Subscriptions int    // of all sessions, consumers and in-process subscribers
 	Retained      int    // retained messages
-	RetainedBytes uint64 // their topics and payloads
+	RetainedBytes uint64 // their topics, payloads and properties
 
-	Connects, Refused     uint64 // CONNECT accepted and refused
-	MessagesReceived      uint64 // MQTT packets of every type from clients
-	MessagesSent          uint64
-	PublishReceived       uint64 // PUBLISH packets from clients
-	PublishSent           uint64
-	BytesReceived         uint64
-	BytesSent             uint64
-	Dropped               uint64 // deliveries dropped at a full queue
-	Expired               uint64 // deliveries whose message expiry passed first
-	TooLarge              uint64 // deliveries above the client's maximum packet size
-	Panics                uint64 // connections ended by a fault of the program
-	ProtocolErrors        uint64 // connections ended for what the client sent
-	KeepAliveTimeouts     uint64
-	InprocessPublished    uint64
-	WriteTimeouts, Evicts uint64 // clients that took no bytes; taken-over connections
+	Connects, Refused  uint64 // CONNECT accepted, and connections refused
+	MessagesReceived   uint64 // MQTT packets of every type from clients
+	MessagesSent       uint64
+	PublishReceived    uint64 // PUBLISH packets from clients
+	PublishSent        uint64
+	BytesReceived      uint64
+	BytesSent          uint64
+	InprocessPublished uint64
+
+	Dropped         uint64 // deliveries dropped at a full queue in memory
+	Expired         uint64 // deliveries whose message expiry passed first
+	TooLarge        uint64 // deliveries above the client's maximum packet size
+	RetainedRefused uint64 // messages not retained for want of room
+	StoreRefused    uint64 // messages that the store did not take, reads it failed
+
+	Panics            uint64 // connections ended by a fault of the program
+	ProtocolErrors    uint64 // connections ended for what the client sent
+	KeepAliveTimeouts uint64 // connections ended for what it did not
+	WriteTimeouts     uint64 // connections whose client took no bytes
+	Evicted           uint64 // connections that another one of the same client ended
+	AcceptErrors      uint64
+}
+
+// counter is one figure that only grows.
+type counter struct{ n atomic.Uint64 }
+
+func (c *counter) add(n uint64) {
+	if n > 0 {
+		c.n.Add(n)
+	}
+}
+
+type counters struct {
+	connects, refused, messagesReceived, messagesSent, publishReceived, publishSent counter
+	bytesReceived, bytesSent, inprocess, dropped, expired, tooLarge, evicted        counter
+	panics, protocolErrors, keepAliveTimeouts, writeTimeouts                        counter
+	retainedRefused, storeRefused, acceptErrors                                     counter
 }
 
 // Stats may be called at any time from any goroutine.
-func (b *Broker) Stats() Stats { panic("not yet") }
+func (b *Broker) Stats() Stats {
+	c := &b.count
+	s := Stats{
+		Subscriptions: b.tree.Len(), Retained: b.retained.Len(), RetainedBytes: uint64(b.retainedBytes.Load()),
+		Connects: c.connects.n.Load(), Refused: c.refused.n.Load(),
+		MessagesReceived: c.messagesReceived.n.Load(), MessagesSent: c.messagesSent.n.Load(),
+		PublishReceived: c.publishReceived.n.Load(), PublishSent: c.publishSent.n.Load(),
+		BytesReceived: c.bytesReceived.n.Load(), BytesSent: c.bytesSent.n.Load(),
+		InprocessPublished: c.inprocess.n.Load(),
+		Dropped:            c.dropped.n.Load(), Expired: c.expired.n.Load(), TooLarge: c.tooLarge.n.Load(),
+		RetainedRefused: c.retainedRefused.n.Load(), StoreRefused: c.storeRefused.n.Load(),
+		Panics: c.panics.n.Load(), ProtocolErrors: c.protocolErrors.n.Load(),
+		KeepAliveTimeouts: c.keepAliveTimeouts.n.Load(), WriteTimeouts: c.writeTimeouts.n.Load(),
+		Evicted: c.evicted.n.Load(), AcceptErrors: c.acceptErrors.n.Load(),
+	}
+	select {
+	case <-b.ready:
+		s.Uptime = time.Since(b.born)
+	default:
+	}
+	b.mu.Lock()
+	s.Connected, s.Sessions = b.connected, len(b.sessions)
+	b.mu.Unlock()
+	return s
+}

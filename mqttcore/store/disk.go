@@ -1,8 +1,14 @@
 package store
 
 import (
+	"errors"
+	"fmt"
 	"io"
-	"time"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // FS is a folder as the store needs it. Names are relative to it, with at most
@@ -42,18 +48,133 @@ type File interface {
 
 // Disk is the folder dir on the real disk. It is made, for its owner alone, when
 // it does not exist.
-func Disk(dir string) (FS, error) { panic("unwritten") }
-
-// Clock is the time a store lives by.
-type Clock interface {
-	// Boot is a clock that never jumps and counts while the machine sleeps.
-	Boot() time.Duration
-	// Wall is the time of day, and whether it can be trusted.
-	Wall() (t time.Time, synced bool)
-	// BootID names this boot of the machine.
-	BootID() string
+func Disk(dir string) (FS, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("store folder cannot be made: %w", err)
+	}
+	return disk(dir), nil
 }
 
-// SystemClock is CLOCK_BOOTTIME, the wall clock with the kernel's word on
-// whether it is synchronised, and the kernel's boot id.
-func SystemClock() Clock { panic("unwritten") }
+type disk string
+
+func (d disk) path(name string) string { return filepath.Join(string(d), name) }
+
+func (d disk) Open(name string) (File, error) {
+	f, err := os.OpenFile(d.path(name), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	return diskFile{f}, nil
+}
+
+func (d disk) Create(name string, size int64) (File, error) {
+	p := d.path(name)
+	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if size > 0 {
+		if err := allocate(f, size); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: allocating %d bytes: %w", p, size, err), f.Close(), os.Remove(p))
+		}
+	}
+	return diskFile{f}, nil
+}
+
+// allocate takes the space now, so that a full disk is met here and not in the
+// middle of a commit.
+func allocate(f *os.File, size int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+		if !errors.Is(err, unix.EINTR) {
+			if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+				return writeZeros(f, size)
+			}
+			return err
+		}
+	}
+}
+
+func writeZeros(f *os.File, size int64) error {
+	zeros := make([]byte, 64<<10)
+	for off := int64(0); off < size; off += int64(len(zeros)) {
+		if _, err := f.WriteAt(zeros[:min(int64(len(zeros)), size-off)], off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d disk) Rename(oldName, newName string) error {
+	return os.Rename(d.path(oldName), d.path(newName))
+}
+
+func (d disk) Remove(name string) error { return os.Remove(d.path(name)) }
+
+func (d disk) List(folder string) ([]FileInfo, error) {
+	entries, err := os.ReadDir(d.path(folder))
+	if errors.Is(err, fs.ErrNotExist) && folder != "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var files []FileInfo
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, FileInfo{Name: e.Name(), Size: info.Size()})
+	}
+	return files, nil
+}
+
+func (d disk) SyncDir() error {
+	f, err := os.Open(string(d))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func (d disk) Lock() (io.Closer, error) {
+	p := d.path("LOCK")
+	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("store folder cannot be used: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%w: %s; stop it, or give this one another data folder", ErrLocked, p)
+		}
+		return nil, fmt.Errorf("%s: flock: %w", p, err)
+	}
+	return f, nil
+}
+
+type diskFile struct{ *os.File }
+
+func (f diskFile) Datasync() error {
+	for {
+		err := unix.Fdatasync(int(f.Fd()))
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// notEOF keeps the error of a short read only where the disk is at fault.
+func notEOF(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
+}

@@ -31,8 +31,8 @@ type Message struct {
 	// Publisher 0 means that there is nothing to remember.
 	Publisher SID
 	PacketID  uint16
-	// Routes are the durable sessions that must have the message. Routes to
-	// sessions that do not exist (any more) are left out.
+	// Routes are the durable sessions that must have the message, each once.
+	// Routes to sessions that do not exist (any more) are left out.
 	Routes []Route
 	// Age is how long ago a recovered retained message was appended. Append
 	// ignores it.

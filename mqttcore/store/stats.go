@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Stats is a picture of the store; counters are since Open unless said.
 type Stats struct {
@@ -9,8 +12,7 @@ type Stats struct {
 
 	Sessions int
 	Segments int   // in use
-	Free     int   // in the pool
-	Bytes    int64 // on the disk: segments in use, and the pool
+	Bytes    int64 // that they take on the disk, without the few kept free
 
 	Commits      uint64
 	Records      uint64
@@ -39,4 +41,35 @@ type Stats struct {
 }
 
 // Stats reports how the store is.
-func (s *Store) Stats() Stats { panic("unwritten") }
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.State = "open"
+	switch {
+	case s.failed != nil:
+		st.State, st.Err = "failed", s.failed
+	case s.state >= stateStopped:
+		st.State = "closed"
+	}
+	st.Sessions = len(s.sessions)
+	st.Segments = len(s.segs)
+	for _, g := range s.segs {
+		st.Bytes += g.size
+	}
+	st.BytesWritten = s.w.written.Load()
+	st.SyncTime = time.Duration(s.w.syncTime.Load())
+	st.SyncMax = time.Duration(s.w.syncMax.Load())
+	st.Pending = s.pendingBytes
+	st.Appended, st.Delivered = s.totals.goneAppended, s.totals.goneDelivered
+	st.Dropped = maps.Clone(s.totals.dropped)
+	for _, ses := range s.sessions {
+		ses.mu.Lock()
+		settled := ses.base + ses.settled
+		st.Appended += ses.committed
+		st.Queued += ses.committed - settled
+		st.Delivered += settled - ses.dropped
+		ses.mu.Unlock()
+	}
+	return st
+}

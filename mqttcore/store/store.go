@@ -3,8 +3,11 @@ package store
 import (
 	"context"
 	"errors"
-	"iter"
+	"fmt"
+	"io"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,7 +24,7 @@ var (
 	ErrFailed = errors.New("store has failed, nothing is durable until it is reopened")
 	// ErrClosed means that the store was closed, or its Run has ended.
 	ErrClosed = errors.New("store is closed")
-	// ErrTooLarge means that the message does not fit into a segment.
+	// ErrTooLarge means that the message does not fit into half a segment.
 	ErrTooLarge = errors.New("message is larger than the store takes")
 	// ErrNoSession means that there is no session of this number.
 	ErrNoSession = errors.New("no such session")
@@ -37,7 +40,7 @@ type Options struct {
 	// Dir is the folder of the store; it is made if it does not exist.
 	Dir string
 	// SegmentSize in bytes, a multiple of 4096 from 64 KiB to 16 MiB; 0 = 4 MiB.
-	// It may differ from run to run.
+	// It may differ from run to run. A message may take half a segment.
 	SegmentSize int64
 	// CommitInterval is how long a commit may gather more records before it is
 	// written, from 0 (at once) up. It delays done, it never makes it untrue.
@@ -54,88 +57,196 @@ type Options struct {
 	Log *slog.Logger
 }
 
+const (
+	ringBytes    = 1 << 20  // recent frames kept in memory
+	maxPending   = 4 << 20  // bytes that may wait for a commit
+	gatherBytes  = 64 << 10 // a gathering commit starts when so much waits
+	cursorEvery  = time.Second
+	cursorAcks   = 256
+	snapEvery    = 32 << 20 // bytes of log between snapshots
+	snapInterval = 15 * time.Minute
+	snapRetry    = 10 * time.Second
+	poolMin      = 2 // free segments held ready, the ballast of a full disk
+	poolMax      = 4
+	maxWindow    = 65535 // deliveries in flight that packet ids can tell apart
+)
+
+func (o *Options) setDefaults() error {
+	if o.SegmentSize == 0 {
+		o.SegmentSize = defSegmentSize
+	}
+	if o.SegmentSize < minSegmentSize || o.SegmentSize > maxSegmentSize || o.SegmentSize%blockSize != 0 {
+		return fmt.Errorf("store: segment size %d: must be a multiple of %d from %d to %d",
+			o.SegmentSize, blockSize, minSegmentSize, maxSegmentSize)
+	}
+	if o.MaxBytes != 0 && o.MaxBytes < 4*o.SegmentSize {
+		return fmt.Errorf("store: %d bytes at most: must be 4 segments (%d bytes) or more", o.MaxBytes, 4*o.SegmentSize)
+	}
+	if o.CommitInterval < 0 {
+		return fmt.Errorf("store: commit interval %v: must not be negative", o.CommitInterval)
+	}
+	if o.FS == nil {
+		d, err := Disk(o.Dir)
+		if err != nil {
+			return err
+		}
+		o.FS = d
+	}
+	if o.Clock == nil {
+		o.Clock = SystemClock()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
 // Store is the log, open. Its methods may be called from any goroutine.
-type Store struct{}
+//
+// Locks are taken in this order: Queue.mu, Store.mu, session.mu. No file is
+// touched under Store.mu or session.mu.
+type Store struct {
+	opt   Options
+	fs    FS
+	log   *slog.Logger
+	id    storeID
+	lock  io.Closer
+	ready chan struct{}
+	kick  chan struct{} // wakes the writer
+	snaps chan snapshotJob
+	done  chan snapshotResult
 
-// Open opens the store of o, and recovers what a crash left. Corrupt data is
-// quarantined, counted and logged; Open fails only where the folder cannot be
-// used at all, with ErrLocked or ErrVersion where that is why. It starts no
-// goroutine: nothing is committed before Run.
-func Open(o Options) (*Store, error) { panic("unwritten") }
+	curDue atomic.Bool // a cursor has gathered enough to be written now
 
-// Run is the writer. It returns after ctx has ended and everything appended
-// before that is committed; the store then takes no more. The store is still to
-// be closed.
-func (s *Store) Run(ctx context.Context) error { panic("unwritten") }
+	mu       sync.Mutex
+	state    runState
+	failed   error
+	clock    storeClock
+	sessions map[SID]*session
+	nextSID  SID
+	retained map[string]*keptMessage // until SetRetained
+	keeper   func(yield func(*Message) bool)
+
+	// What waits for the next commit.
+	pending      []*frame
+	cur          *frame // the last of pending, still open; may be nil
+	pendingBytes int
+	ordinal      uint64 // of the next record
+	topics       map[string]uint32
+	curStart     time.Time
+	scratch      []byte
+	idle         bool // the writer sleeps until it is kicked
+	gathering    bool // the writer waits for more, kick it when enough
+	roomc        chan struct{}
+	dirty        []*session // cursors newer than the disk
+	dirtySince   time.Time
+
+	// What is committed.
+	segs     []*segment // ascending
+	active   *segment   // the last of segs, or nil
+	end      LSN        // everything below is durable
+	ring     ring
+	commitNo uint64
+	totals   totals
+	stats    Stats
+	damage   []LSN // damaged places that were reported
+
+	w writerState // of the writer's goroutine alone
+}
+
+type runState uint8
+
+const (
+	stateOpen runState = iota
+	stateRunning
+	stateStopped // Run has returned
+	stateClosed
+)
+
+// totals are the counters that outlive the process, of deleted sessions and of
+// losses by reason.
+type totals struct {
+	goneAppended, goneDelivered uint64
+	dropped                     map[Reason]uint64
+}
 
 // Ready is closed when Run has begun to commit.
-func (s *Store) Ready() <-chan struct{} { panic("unwritten") }
+func (s *Store) Ready() <-chan struct{} { return s.ready }
 
 // String names the task.
 func (s *Store) String() string { return "store" }
 
 // Close gives the folder back. Run must have returned, or never been called.
-func (s *Store) Close() error { panic("unwritten") }
-
-// Append encodes m into the next commit. It never waits. done is called once,
-// on the writer's goroutine, after the commit is on stable storage or with the
-// reason why it is not, in the order of the calls; it must not wait, and may
-// call Append. done may be nil. Where the message is refused at once (ErrBusy,
-// ErrTooLarge, ErrFailed, ErrClosed) done is called before Append returns.
-func (s *Store) Append(m *Message, done func(error)) { panic("unwritten") }
-
-// AppendSync appends m and waits until it is durable. When ctx ends first its
-// error is returned and the message may or may not become durable.
-func (s *Store) AppendSync(ctx context.Context, m *Message) error { panic("unwritten") }
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.state == stateRunning {
+		s.mu.Unlock()
+		return errors.New("store: closed while it runs; end its context first")
+	}
+	if s.state == stateClosed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.state = stateClosed
+	var queues []*Queue
+	for _, ses := range s.sessions {
+		if ses.queue != nil {
+			queues = append(queues, ses.queue)
+		}
+	}
+	active := s.active
+	lost := s.takePending()
+	s.mu.Unlock()
+	fail(lost, ErrClosed)
+	for _, q := range queues {
+		q.Close()
+	}
+	var err error
+	if active != nil {
+		err = active.file.Close()
+	}
+	return errors.Join(err, s.lock.Close())
+}
 
 // WaitRoom waits until Append would not refuse with ErrBusy.
-func (s *Store) WaitRoom(ctx context.Context) error { panic("unwritten") }
-
-// ReleaseInbound records that PUBREL came for a QoS 2 identifier of sid. done
-// is called before PUBCOMP may be sent (MQTT 5, 4.3.3).
-func (s *Store) ReleaseInbound(sid SID, pid uint16, done func(error)) { panic("unwritten") }
-
-// Sessions reports all sessions, in the order of their numbers.
-func (s *Store) Sessions() []Session { panic("unwritten") }
-
-// RecoveredRetained yields the retained messages found by Open, in the order of
-// their topics. Until SetRetained is called the store keeps them itself, and
-// all that come after.
-func (s *Store) RecoveredRetained() iter.Seq[*Message] { panic("unwritten") }
-
-// SetRetained hands the keeping of retained messages to the caller: all yields
-// them whenever a snapshot is written, from a goroutine of the store, beside
-// everything else. It must yield each message whose done has been called, or
-// a later one of the same topic. The store then forgets those it held, so call
-// it after RecoveredRetained and before Run.
-func (s *Store) SetRetained(all func(yield func(*Message) bool)) { panic("unwritten") }
-
-// CreateSession makes a session and returns its number, which may be used at
-// once. It has been durable when done is called. Client identifiers are not
-// looked at: to keep one session for one client is the caller's.
-func (s *Store) CreateSession(client, user string, expiry uint32, done func(error)) SID {
-	panic("unwritten")
+func (s *Store) WaitRoom(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		if err := s.refusal(); err != nil {
+			s.mu.Unlock()
+			return err
+		}
+		if s.pendingBytes < maxPending/2 {
+			s.mu.Unlock()
+			return nil
+		}
+		if s.roomc == nil {
+			s.roomc = make(chan struct{})
+		}
+		c := s.roomc
+		s.mu.Unlock()
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
-// UpdateSession sets expiry and will (nil = none) of a session whose client has
-// just come (back).
-func (s *Store) UpdateSession(sid SID, expiry uint32, will *Will, done func(error)) {
-	panic("unwritten")
+// refusal is why nothing is accepted, or nil. The caller holds s.mu.
+func (s *Store) refusal() error {
+	if s.failed != nil {
+		return s.failed
+	}
+	if s.state >= stateStopped {
+		return ErrClosed
+	}
+	return nil
 }
 
-// LeaveSession records that the client has gone; Session.Away counts from here.
-// UpdateSession ends that.
-func (s *Store) LeaveSession(sid SID, done func(error)) { panic("unwritten") }
-
-// DeleteSession removes a session with all that is queued for it.
-func (s *Store) DeleteSession(sid SID, done func(error)) { panic("unwritten") }
-
-// PutSubscription adds sub, or replaces the one with the same filter.
-func (s *Store) PutSubscription(sid SID, sub Subscription, done func(error)) { panic("unwritten") }
-
-// DeleteSubscription removes the subscription with this filter.
-func (s *Store) DeleteSubscription(sid SID, filter string, done func(error)) { panic("unwritten") }
-
-// Backlog is what is queued for a session: messages, and the bytes of their
-// topics, payloads and properties (close, but not exact after a restart).
-func (s *Store) Backlog(sid SID) (messages, bytes uint64) { panic("unwritten") }
+func (s *Store) poke() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}

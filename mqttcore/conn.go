@@ -1,0 +1,369 @@
+package mqttcore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"sluice/mqttcore/packet"
+)
+
+// conn is one client's network connection. Its goroutine reads; see write.go
+// for who writes.
+type conn struct {
+	b    *Broker
+	nc   net.Conn
+	raw  syscall.RawConn // nil: not a plain socket, writes may wait
+	gone chan struct{}   // closed when the session was given back
+	dead chan struct{}   // closed when out.err was set
+
+	// Fixed by CONNECT.
+	version   packet.Version
+	sess      *session
+	client    string
+	maxPacket int // largest packet the client takes, in bytes
+	window    int // most QoS 1 and 2 messages in flight towards it
+	keepAlive time.Duration
+	problems  bool // reason strings may be sent (MQTT 5.0, 3.1.2.11.7)
+
+	// Of the reading goroutine.
+	in       readBuffer
+	readOnce func(fd uintptr) bool
+	rn       int
+	rerr     error
+	heard    time.Time         // when the last bytes came
+	aliases  map[uint16][]byte // topic aliases of the client
+	will     *will             // published when the connection ends without DISCONNECT
+	expiry   uint32            // session expiry interval, seconds
+	saved    struct {          // what the store knows of it
+		expiry uint32
+		will   bool
+	}
+	granted struct{ clientID, keepAlive bool } // chosen by us, to be told
+	up      bool                               // CONNACK said yes
+	acked   bool                               // the window may have opened
+
+	// Of the writer.
+	out       outbound
+	writeOnce func(fd uintptr) bool
+	wbuf      []byte
+	wn        int
+	werr      error
+
+	acks ackQueue
+
+	// Of the work queue, guarded by its lock.
+	queued   bool
+	nextWork *conn
+}
+
+func newConn(b *Broker, nc net.Conn) *conn {
+	c := &conn{b: b, nc: nc, gone: make(chan struct{}), dead: make(chan struct{}), maxPacket: packet.MaxRemaining + 5}
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		c.raw, _ = nc.SyscallConn()
+	case *net.UnixConn:
+		c.raw, _ = nc.SyscallConn()
+	}
+	if c.raw != nil {
+		c.readOnce, c.writeOnce = c.rawRead, c.rawWrite
+	}
+	return c
+}
+
+// errNormal ends a connection whose client said goodbye.
+var errNormal = errors.New("client disconnected")
+
+// goodbye is an end that the client is told about, where it has the words
+// for it (MQTT 5.0, 3.14).
+type goodbye struct {
+	reason packet.Reason
+	text   string
+}
+
+func (e *goodbye) Error() string { return e.text + " (" + e.reason.String() + ")" }
+
+func bye(reason packet.Reason, text string) error { return &goodbye{reason, text} }
+
+// serve lives as long as the connection.
+func (c *conn) serve() {
+	err := c.converse()
+	c.part(err)
+	c.b.detach(c)
+	close(c.gone)
+	c.linger(err)
+	_ = c.nc.Close()
+	c.in.release()
+}
+
+// converse reads and handles packets until the connection ends, and says why
+// it did.
+func (c *conn) converse() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = c.fault(r)
+		}
+	}()
+	if err := c.handshake(); err != nil {
+		return err
+	}
+	for {
+		if err := c.fill(); err != nil {
+			return err
+		}
+		if err := c.batch(); err != nil {
+			return err
+		}
+	}
+}
+
+// batch handles all packets that were read before anything of it is flushed.
+func (c *conn) batch() error {
+	r := c.b.takeRouter()
+	defer c.b.giveRouter(r)
+	err := c.packets(r)
+	r.flush()
+	if c.acked {
+		c.acked = false
+		c.sess.pump(c)
+	}
+	c.releaseAcks()
+	c.flush()
+	if err != nil {
+		return err
+	}
+	c.waitSpace()
+	return c.waitAcks()
+}
+
+// fault turns a panic into the end of this connection only.
+func (c *conn) fault(r any) error {
+	c.b.count.panics.add(1)
+	c.b.log.Error("connection ended by a fault of the program", "client", c.client, "fault", r, "stack", string(debug.Stack()))
+	return bye(packet.UnspecifiedError, fmt.Sprint("fault: ", r))
+}
+
+// survive is fault for the goroutines that work for the connection.
+func (c *conn) survive() {
+	if r := recover(); r != nil {
+		c.shut(c.fault(r))
+	}
+}
+
+// part says goodbye to the client, counts and logs why.
+func (c *conn) part(err error) {
+	var fault *packet.Error
+	var said *goodbye
+	reason := packet.Success
+	switch {
+	case errors.Is(err, errNormal):
+	case errors.As(err, &fault):
+		reason = fault.Reason
+		c.b.count.protocolErrors.add(1)
+	case errors.As(err, &said):
+		reason = said.reason
+		if reason == packet.ReceiveMaximumExceeded || reason == packet.ProtocolError || reason == packet.TopicAliasInvalid {
+			c.b.count.protocolErrors.add(1)
+		}
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.up:
+		reason = packet.KeepAliveTimeout
+		c.b.count.keepAliveTimeouts.add(1)
+		err = fmt.Errorf("nothing heard for 1.5 × %v", c.keepAlive)
+	}
+	c.out.mu.Lock()
+	if c.out.err != nil && reason == packet.Success && !errors.Is(err, errNormal) {
+		err = c.out.err // why it was shut says more than "closed"
+		errors.As(err, &said)
+		if said != nil {
+			reason = said.reason
+		}
+	}
+	c.out.mu.Unlock()
+	if !c.up {
+		c.b.log.Debug("client refused", "remote", remote(c.nc), "err", err)
+		return
+	}
+	if reason != packet.Success && c.version == packet.V5 {
+		d := packet.Disconnect{Reason: reason}
+		c.append(d.Append(nil, c.version))
+		c.flush()
+	}
+	c.b.log.Debug("client gone", "client", c.client, "err", err)
+}
+
+// linger lets the last bytes reach a client that is still sending: closing
+// with unread input would reset the connection and destroy them.
+func (c *conn) linger(err error) {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || errors.Is(err, errNormal) || errors.Is(err, io.EOF) || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
+}
+
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 1 << 20
+)
+
+// evict ends the connection from another goroutine. Its reader closes it.
+func (c *conn) evict(reason packet.Reason, text string) {
+	if c.version == packet.V5 {
+		d := packet.Disconnect{Reason: reason}
+		c.append(d.Append(nil, c.version))
+		c.flush()
+	}
+	c.out.mu.Lock()
+	c.giveUpLocked(bye(reason, text))
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	c.out.mu.Unlock()
+}
+
+func remote(nc net.Conn) string {
+	if a := nc.RemoteAddr(); a != nil {
+		return a.String()
+	}
+	return "unknown"
+}
+
+// readBuffer holds what was read and is not handled. Its bytes come from a
+// pool and go back when nothing is left.
+type readBuffer struct {
+	k    *readChunk
+	off  int // first byte not handled
+	end  int // after the last byte read
+	want int // size of the packet that begins at off, 0: not known
+}
+
+type readChunk struct{ b []byte }
+
+const readSize = 32 << 10
+
+var readChunks = sync.Pool{New: func() any { return &readChunk{b: make([]byte, readSize)} }}
+
+func (in *readBuffer) bytes() []byte {
+	if in.k == nil {
+		return nil
+	}
+	return in.k.b[in.off:in.end]
+}
+
+// take marks the next n bytes as handled.
+func (in *readBuffer) take(n int) {
+	in.off += n
+	in.want = 0
+	if in.off == in.end {
+		in.off, in.end = 0, 0
+	}
+}
+
+// room gives the space to read into. It grows only as bytes really come, so
+// that claiming a large packet costs the claimer more than us.
+func (in *readBuffer) room() []byte {
+	if in.k == nil {
+		in.k = readChunks.Get().(*readChunk)
+	}
+	if in.off > 0 {
+		copy(in.k.b, in.k.b[in.off:in.end])
+		in.off, in.end = 0, in.end-in.off
+	}
+	if in.end == len(in.k.b) {
+		size := max(2*len(in.k.b), readSize)
+		if in.want > len(in.k.b) {
+			size = min(size, in.want)
+		}
+		b := make([]byte, size)
+		copy(b, in.k.b)
+		in.k.b = b
+	}
+	return in.k.b[in.end:]
+}
+
+// release gives the bytes back if none are waiting.
+func (in *readBuffer) release() {
+	if in.k == nil || in.off < in.end { // a packet is half here
+		return
+	}
+	if len(in.k.b) == readSize {
+		readChunks.Put(in.k)
+	}
+	*in = readBuffer{}
+}
+
+// fill waits for bytes. It honours the keep alive: no deadline is set per
+// read, it is moved on when it strikes too early.
+func (c *conn) fill() error {
+	for {
+		n, err := c.read()
+		if n > 0 {
+			c.in.end += n
+			c.heard = time.Now()
+			c.b.count.bytesReceived.add(uint64(n))
+			return nil
+		}
+		if err == nil {
+			err = io.ErrNoProgress
+		}
+		if c.keepAlive == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		due := c.heard.Add(c.keepAlive * 3 / 2)
+		if !time.Now().Before(due) {
+			return err
+		}
+		if err := c.readUntil(due); err != nil {
+			return err
+		}
+	}
+}
+
+// readUntil sets the read deadline, unless the connection is given up: then a
+// deadline in the past is what ends the reading.
+func (c *conn) readUntil(t time.Time) error {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if c.out.err != nil {
+		return c.out.err
+	}
+	return c.nc.SetReadDeadline(t)
+}
+
+// read reads once. On a plain socket it holds no buffer while it waits.
+func (c *conn) read() (int, error) {
+	if c.raw == nil {
+		c.in.release()
+		return c.nc.Read(c.in.room())
+	}
+	if err := c.raw.Read(c.readOnce); err != nil {
+		return 0, err
+	}
+	return c.rn, c.rerr
+}
+
+// rawRead is called with the descriptor; false waits until it is readable.
+func (c *conn) rawRead(fd uintptr) bool {
+	for {
+		n, err := syscall.Read(int(fd), c.in.room())
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			c.in.release()
+			return false
+		case err != nil:
+			c.rn, c.rerr = 0, os.NewSyscallError("read", err)
+		case n == 0:
+			c.rn, c.rerr = 0, io.EOF
+		default:
+			c.rn, c.rerr = n, nil
+		}
+		return true
+	}
+}

@@ -1,0 +1,313 @@
+package mqttcore
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/mqttcore/packet"
+	"sluice/mqttcore/store"
+)
+
+// member is what the topic tree holds: someone who gets messages. Exactly one
+// of the pointers is set.
+type member struct {
+	id    uint32      // order in which overlapping matches are merged
+	many  atomic.Bool // it has, or had, more than one subscription
+	sess  *session
+	cons  *Consumer
+	live  *observer
+	share *share
+}
+
+// grant is a subscription as the tree holds it.
+type grant struct {
+	options byte   // as in SUBSCRIBE of MQTT 5
+	id      uint32 // subscription identifier, 0: none
+}
+
+func (g grant) qos() byte     { return g.options & 3 }
+func (g grant) noLocal() bool { return g.options&4 != 0 }
+func (g grant) asSent() bool  { return g.options&8 != 0 }
+
+// session is the state of one client (MQTT 5.0, 4.1). It is durable if sid is
+// set: then queued messages, subscriptions and received QoS 2 identifiers are
+// in the store as well.
+type session struct {
+	member
+	client string
+	sid    store.SID
+
+	conn atomic.Pointer[conn] // who may be sent messages: connected and told so
+
+	// Guarded by Broker.mu.
+	owner   *conn         // the connection that has the session, or is about to
+	round   atomic.Uint64 // counts attach and detach: what a timer was set for
+	expiry  uint32        // seconds, when it was left
+	left    time.Duration // when it was left, on the broker's clock
+	will    *will         // delayed: to be published while nobody is connected
+	filters []string      // of all its subscriptions
+
+	mu          sync.Mutex
+	win         window
+	queue       *store.Queue // of a durable session while it is connected
+	wait        []queued     // of others: messages beyond the window, oldest first
+	waitBytes   int
+	inbound     pidSet // QoS 2 identifiers received and not released
+	uncommitted int    // changes of inbound that are not on disk yet
+}
+
+// queued is a message in memory that waits for the window of its session.
+type queued struct {
+	m      *kept
+	qos    byte
+	retain bool
+	subIDs []uint32
+}
+
+// deliver sends a QoS 1 or 2 message to a session in memory, now or when its
+// window opens. It tells what became of it.
+func (s *session) deliver(c *conn, r *router, p *publication, qos byte, retain bool, subIDs []uint32) fate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn.Load() != c {
+		return dropped
+	}
+	out := packet.Outgoing{Retain: retain, QoS: qos, SubIDs: subIDs, HasExpiry: p.hasExpiry, Expiry: p.expiry, Props: p.props}
+	size := packet.PublishSize(c.version, len(p.topic), len(p.payload), &out)
+	if size > c.maxPacket {
+		return tooLarge
+	}
+	if len(s.wait) == 0 && !s.win.full() && !c.congested() {
+		send(s, c, p.topic, p.payload, &out)
+		return sent
+	}
+	if s.waitBytes+size > c.b.cfg.MaxQueuedBytes {
+		return dropped
+	}
+	q := queued{m: r.keep(p), qos: qos, retain: retain}
+	if len(subIDs) > 0 {
+		q.subIDs = append([]uint32(nil), subIDs...)
+	}
+	s.wait = append(s.wait, q)
+	s.waitBytes += size
+	return waiting
+}
+
+// send gives a message the next number and hands it to the connection.
+func send[T ~string | ~[]byte](s *session, c *conn, topic T, payload []byte, out *packet.Outgoing) {
+	seq := s.win.next()
+	p := awaitPuback
+	if out.QoS == 2 {
+		p = awaitPubrec
+	}
+	s.win.sent(seq, p)
+	out.PacketID = packetID(seq)
+	post(c, topic, payload, out)
+}
+
+// pump sends what the window allows. It is called when something was
+// acknowledged, committed or written.
+func (s *session) pump(c *conn) {
+	s.mu.Lock()
+	var rels []pubrel
+	var err error
+	if s.conn.Load() == c {
+		if s.sid == 0 {
+			s.pumpMemory(c)
+		} else if s.queue != nil {
+			rels, err = s.pumpLog(c)
+		}
+	}
+	q := s.queue
+	s.mu.Unlock()
+	for _, rel := range rels {
+		if rel.onDisk {
+			c.answer(packet.PUBREL, packetID(rel.seq), packet.Success)
+		} else {
+			c.release(q, rel.seq)
+		}
+	}
+	if err != nil {
+		c.b.storeRefused(err)
+		c.evict(packet.ImplementationSpecificError, "queue: "+err.Error())
+	}
+}
+
+func (s *session) pumpMemory(c *conn) {
+	n := 0
+	for ; n < len(s.wait) && !s.win.full() && !c.congested(); n++ {
+		q := &s.wait[n]
+		out := packet.Outgoing{Retain: q.retain, QoS: q.qos, SubIDs: q.subIDs, HasExpiry: q.m.hasExpiry, Props: q.m.props}
+		s.waitBytes -= packet.PublishSize(c.version, len(q.m.topic), len(q.m.payload), &out)
+		if q.m.hasExpiry {
+			var alive bool
+			if out.Expiry, alive = q.m.remaining(c.b.clock()); !alive {
+				c.b.count.expired.add(1)
+				continue
+			}
+		}
+		send(s, c, q.m.topic, q.m.payload, &out)
+		c.b.count.publishSent.add(1)
+	}
+	if n == 0 {
+		return
+	}
+	left := copy(s.wait, s.wait[n:])
+	clear(s.wait[left:])
+	s.wait = s.wait[:left]
+	if left == 0 {
+		s.wait, s.waitBytes = nil, 0
+	}
+}
+
+// pubrel is a PUBREL owed. If not onDisk it waits for the disk once more, as
+// the connection that waited for it is gone.
+type pubrel struct {
+	seq    uint64
+	onDisk bool
+}
+
+// pumpLog sends from the log. PUBRELs are left to the caller, as their queue
+// may not be entered with mu held.
+func (s *session) pumpLog(c *conn) (rels []pubrel, err error) {
+	var d store.Delivery
+	for !s.win.full() && !c.congested() {
+		ok, err := s.queue.Next(&d)
+		if err != nil || !ok {
+			return rels, err
+		}
+		was := s.win.phase(d.Seq)
+		switch {
+		case d.Seq <= s.win.last && was == settled:
+			s.win.sent(d.Seq, settled)
+			s.queue.Ack(d.Seq)
+			continue
+		case was == releasing:
+			s.win.sent(d.Seq, releasing)
+			rels = append(rels, pubrel{d.Seq, false})
+			continue
+		case was == awaitPubcomp || d.Released:
+			s.win.sent(d.Seq, awaitPubcomp)
+			rels = append(rels, pubrel{d.Seq, true})
+			continue
+		}
+		out := packet.Outgoing{Dup: d.Sent, Retain: d.Retain, QoS: d.QoS, PacketID: packetID(d.Seq),
+			SubIDs: d.SubIDs, HasExpiry: d.HasExpiry, Expiry: d.Expiry, Props: d.Props}
+		if packet.PublishSize(c.version, len(d.Topic), len(d.Payload), &out) > c.maxPacket {
+			s.win.sent(d.Seq, settled)
+			s.queue.Drop(d.Seq, reasonTooLarge)
+			c.b.count.tooLarge.add(1)
+			continue
+		}
+		switch d.QoS {
+		case 0:
+			s.win.sent(d.Seq, settled)
+			s.queue.Ack(d.Seq)
+		case 1:
+			s.win.sent(d.Seq, awaitPuback)
+		default:
+			s.win.sent(d.Seq, awaitPubrec)
+		}
+		post(c, d.Topic, d.Payload, &out)
+		c.b.count.publishSent.add(1)
+	}
+	return rels, nil
+}
+
+const reasonTooLarge store.Reason = "larger than the client's maximum packet size"
+
+// settle ends a handshake: the client has the message, or refused it.
+func (s *session) settle(seq uint64) {
+	s.win.move(seq, settled)
+	if s.queue != nil {
+		s.queue.Ack(seq)
+	}
+}
+
+// puback and pubcomp end the handshake of a message.
+func (s *session) puback(pid uint16)  { s.end(pid, awaitPuback) }
+func (s *session) pubcomp(pid uint16) { s.end(pid, awaitPubcomp) }
+
+func (s *session) end(pid uint16, p phase) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if seq, ok := s.win.find(pid, p); ok {
+		s.settle(seq)
+	}
+}
+
+// pubrec answers PUBREC: with PUBREL, which of a durable session leaves only
+// after the disk knows that it does.
+func (s *session) pubrec(c *conn, pid uint16, reason packet.Reason) {
+	s.mu.Lock()
+	seq, ok := s.win.find(pid, awaitPubrec)
+	if ok && reason.Failed() {
+		s.settle(seq)
+		s.mu.Unlock()
+		return
+	}
+	if ok && s.queue != nil {
+		s.win.move(seq, releasing)
+		q := s.queue
+		s.mu.Unlock()
+		c.release(q, seq)
+		return
+	}
+	if ok {
+		s.win.move(seq, awaitPubcomp)
+	} else if _, ok = s.win.find(pid, releasing); ok {
+		s.mu.Unlock()
+		return // its PUBREL is under way
+	} else {
+		_, ok = s.win.find(pid, awaitPubcomp)
+	}
+	s.mu.Unlock()
+	if ok {
+		c.answer(packet.PUBREL, pid, packet.Success)
+	} else if !reason.Failed() {
+		c.answer(packet.PUBREL, pid, packet.PacketIdentifierNotFound)
+	}
+}
+
+// release sends PUBREL when the disk knows that PUBREC came.
+func (c *conn) release(q *store.Queue, seq uint64) {
+	a := c.later(packet.PUBREL, packetID(seq), packet.Success)
+	a.seq = seq
+	q.Release(seq, a.settle)
+}
+
+// released says that PUBREL may leave, and leaves.
+func (s *session) released(seq uint64) {
+	s.mu.Lock()
+	if s.win.phase(seq) == releasing {
+		s.win.move(seq, awaitPubcomp)
+	}
+	s.mu.Unlock()
+}
+
+// received enters the identifier of a QoS 2 message; known says that it was
+// there already, and pending that what is there may not be on disk yet.
+func (s *session) received(pid uint16) (known, pending bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inbound.has(pid) {
+		return true, s.uncommitted > 0
+	}
+	s.inbound.add(pid)
+	return false, s.uncommitted > 0
+}
+
+// forget takes an identifier out again.
+func (s *session) forget(pid uint16) (known, pending bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inbound.remove(pid), s.uncommitted > 0
+}
+
+// committing counts the changes of inbound that wait for the disk.
+func (s *session) committing(by int) {
+	s.mu.Lock()
+	s.uncommitted += by
+	s.mu.Unlock()
+}

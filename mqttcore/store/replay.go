@@ -1,0 +1,303 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+)
+
+const quarantineMax = 16 << 20
+
+// replay goes through a segment: what lies below the snapshot is only indexed,
+// the rest changes the state again. Records from ordinal stop on were written
+// again to the next segment, after a fault.
+func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error {
+	file, err := s.fs.Open(segName(g.id))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	next, footed := g.readFooter(file)
+	g.footed = footed
+	if footed && g.id < r.from.seg() {
+		r.ordinal, r.prev = max(r.ordinal, next), 0
+		return nil
+	}
+	g.ranges = nil
+	want, prev, chained := g.ordinal, uint32(0), false
+	off := int64(headerSize)
+	for off+blockSize <= g.size {
+		f, b, ok, err := readFrame(file, off, g.size, g.seed, r.buf)
+		if err != nil {
+			return err
+		}
+		if ok && f.flags&flagFooter == 0 && f.ordinal == want && f.ordinal < stop && (!chained || f.prev == prev) {
+			_, n, err := s.applyFrame(r, b[:frameHeader+int(f.length)], makeLSN(g.id, off), f.time, g)
+			if err != nil {
+				s.log.Error("store: frame has a malformed record", "place", makeLSN(g.id, off), "error", err)
+				s.stats.CorruptFrames++
+			}
+			want, prev, chained = f.ordinal+n, f.crc, true
+			if makeLSN(g.id, off) >= r.from {
+				s.w.sinceSnap += uint64(f.size())
+			}
+			off += f.size()
+			continue
+		}
+		if want >= stop {
+			break
+		}
+		// Something else: the end of the log, or damage. It is damage where a
+		// later frame says that this place was durable before it was written.
+		to, later, err := s.durableAfter(file, g, off, want, stop, r.buf)
+		if err != nil {
+			return err
+		}
+		if to < g.size {
+			g.hurt = true
+			s.setAside(&g.segment, file, off, to)
+			want, chained = later.ordinal, false
+			off = to
+			continue
+		}
+		if !last && footed {
+			// The rest of a sealed segment is damaged.
+			g.hurt = true
+			s.setAside(&g.segment, file, off, off+blockSize)
+		} else if torn := parseFrameInfo(b); last && torn.ordinal == want && torn.length > 0 && torn.length < maxFrame {
+			s.stats.TornTails++
+			s.log.Info("store: the end was cut off by a crash, nothing acknowledged was in it", "place", makeLSN(g.id, off))
+		}
+		break
+	}
+	g.end = off
+	r.ordinal, r.prev = max(r.ordinal, want), prev
+	if !chained {
+		r.prev = 0
+	}
+	if g.id >= r.from.seg() {
+		// What was read may still only be in the page cache of a process that
+		// was killed: before anyone relies on it, it goes to the disk.
+		if err := s.sync(file); err != nil {
+			g.hurt = true
+			s.log.Error("store: recovered segment could not be synced", "segment", segName(g.id), "error", err)
+		}
+	}
+	return nil
+}
+
+// durableAfter looks behind off for a frame that proves off to have been
+// durable; g.size where there is none.
+func (s *Store) durableAfter(file File, g *recoverSeg, off int64, want, stop uint64, buf []byte) (int64, frameInfo, error) {
+	hole := makeLSN(g.id, off)
+	for p := off + blockSize; p < g.size; p += blockSize {
+		to, f, err := probe(file, p, g.size, g.seed, buf)
+		if err != nil || to == g.size {
+			return g.size, f, err
+		}
+		if f.ordinal >= want && f.ordinal < stop && f.synced > hole {
+			return to, f, nil
+		}
+		p = to
+	}
+	return g.size, frameInfo{}, nil
+}
+
+// applyFrame replays the records of one frame. With a segment they are the
+// log's, and indexed; without they are a snapshot's. end is true after a recEnd,
+// with n its number.
+func (s *Store) applyFrame(r *recovery, b []byte, lsn LSN, time uint64, g *recoverSeg) (end bool, n uint64, err error) {
+	r.newest = max(r.newest, time)
+	apply := g == nil || lsn >= r.from
+	for off := frameHeader; ; n++ {
+		typ, body, next, err := recordAt(b, off)
+		if err != nil {
+			return false, n, fmt.Errorf("record at %d: %w", off, err)
+		}
+		if typ == 0 {
+			return false, n, nil
+		}
+		off = next
+		d := decoder{b: body}
+		switch {
+		case typ == recEnd:
+			return true, d.uint(), nil
+		case typ == recPub:
+			if err := s.applyPub(&d, b, time, lsn, g, apply); err != nil {
+				return false, n, err
+			}
+		case apply:
+			s.apply(r, typ, &d)
+			if d.bad {
+				return false, n, fmt.Errorf("record of type %d: %w", typ, errRecord)
+			}
+		}
+	}
+}
+
+func (s *Store) applyPub(d *decoder, frame []byte, time uint64, lsn LSN, g *recoverSeg, apply bool) error {
+	var p pub
+	type delivery struct {
+		ses *session
+		seq uint64
+	}
+	var first [8]delivery
+	deliveries := first[:0]
+	for n := d.pubFront(&p); n > 0 && !d.bad; n-- {
+		var rt route
+		d.route(&rt)
+		if ses := s.sessions[rt.sid]; ses != nil && !d.bad {
+			deliveries = append(deliveries, delivery{ses, rt.seq})
+		}
+	}
+	if err := d.pubRest(&p, frame); err != nil {
+		return err
+	}
+	if g != nil {
+		for _, v := range deliveries {
+			part := g.add(v.ses.id, v.seq, v.seq, p.size(), lsn.off())
+			part.first = min(part.first, v.seq)
+			if apply {
+				v.ses.last = max(v.ses.last, v.seq)
+			}
+		}
+	}
+	if !apply {
+		return nil
+	}
+	if p.flags&pubInbound != 0 {
+		if ses := s.sessions[p.publisher]; ses != nil {
+			ses.inbound[p.pid] = struct{}{}
+		}
+	}
+	if p.flags&pubStore != 0 {
+		s.keepRetained(&Message{
+			Topic: string(p.topic), Payload: p.payload, Props: p.props, QoS: p.flags & pubQoS,
+			Retain: true, HasExpiry: p.flags&pubExpiry != 0, Expiry: p.expiry, StoreRetained: true,
+		}, time+p.delta)
+	}
+	return nil
+}
+
+// apply replays a record other than a message.
+func (s *Store) apply(r *recovery, typ byte, d *decoder) {
+	switch typ {
+	case recSess:
+		s.applySess(d)
+		return
+	case recClock:
+		var e epoch
+		if e.decode(d); !d.bad {
+			s.clock.add(e)
+			r.newest = max(r.newest, e.start)
+		}
+		return
+	case recMark:
+		r.marked = max(r.marked, LSN(d.uint()))
+		return
+	case recTotals:
+		s.nextSID = max(s.nextSID, SID(d.uint32()))
+		s.totals.goneAppended, s.totals.goneDelivered = d.uint(), d.uint()
+		for n := d.uint(); n > 0 && !d.bad; n-- {
+			reason := Reason(d.string())
+			s.totals.dropped[reason] = d.uint()
+		}
+		r.clean = d.byte() == 1
+		return
+	}
+	ses := s.sessions[SID(d.uint32())]
+	if ses == nil {
+		return // deleted since
+	}
+	switch typ {
+	case recCur:
+		ses.decodeCur(d)
+	case recRel:
+		ses.release(d.uint(), ses.last)
+	case recInRel:
+		delete(ses.inbound, uint16(d.uint()))
+	case recIn:
+		for len(d.b) > 0 && !d.bad {
+			ses.inbound[uint16(d.uint())] = struct{}{}
+		}
+	case recDel:
+		s.forget(ses)
+	case recSub:
+		sub := Subscription{Options: d.byte(), SubID: d.uint32(), Filter: d.string()}
+		if !d.bad {
+			ses.subs[sub.Filter] = sub
+		}
+	case recUnsub:
+		delete(ses.subs, d.string())
+	case recWill:
+		ses.decodeWill(d)
+	case recAway:
+		ses.away = d.uint()
+	case recDrop:
+		d.uint() // from
+		d.uint() // to
+		count := d.uint()
+		d.uint() // bytes
+		// The cursor behind it says what it means for the session.
+		if reason := Reason(d.string()); !d.bad {
+			s.totals.dropped[reason] += count
+		}
+	}
+}
+
+func (s *Store) applySess(d *decoder) {
+	sid := SID(d.uint32())
+	expiry, away := d.uint32(), d.uint()
+	client, user := d.string(), d.string()
+	if d.bad {
+		return
+	}
+	ses := s.sessions[sid]
+	if ses == nil {
+		ses = newSession(sid)
+		s.sessions[sid] = ses
+	}
+	ses.client, ses.user, ses.expiry, ses.away = client, user, expiry, away
+	s.nextSID = max(s.nextSID, sid+1)
+}
+
+// setAside copies damaged pages into quarantine, once for each place, and counts
+// them. They stay where they are until the segment is recycled.
+func (s *Store) setAside(g *segment, file File, from, to int64) {
+	place := makeLSN(g.id, from)
+	s.mu.Lock()
+	if slices.Contains(s.damage, place) {
+		s.mu.Unlock()
+		return
+	}
+	s.damage = append(s.damage, place)
+	s.stats.CorruptFrames++
+	full := s.stats.QuarantinedBytes+to-from > quarantineMax
+	s.mu.Unlock()
+	s.log.Error("store: damage on the disk", "segment", segName(g.id), "offset", from, "bytes", to-from)
+	if full {
+		return
+	}
+	name := fmt.Sprintf("%s/seg-%016x-%06x.bin", quarantineFolder, g.id, from)
+	out, err := s.fs.Create(name, 0)
+	if errors.Is(err, fs.ErrExist) {
+		return
+	}
+	if err == nil {
+		b := make([]byte, blockSize)
+		for off := from; off < to && err == nil; off += blockSize {
+			n, _ := file.ReadAt(b, off)
+			_, err = out.WriteAt(b[:n], off-from)
+		}
+		err = errors.Join(err, out.Close())
+	}
+	if err != nil {
+		s.log.Warn("store: damaged pages could not be kept", "file", name, "error", err)
+		return
+	}
+	s.mu.Lock()
+	s.stats.QuarantinedFiles++
+	s.stats.QuarantinedBytes += to - from
+	s.mu.Unlock()
+}

@@ -1,0 +1,310 @@
+package mqttcore
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"sluice/mqttcore/packet"
+)
+
+// Writing. Whoever has bytes for a connection appends them to its outbound
+// buffer and later calls flush. On a plain socket flush makes one
+// non-blocking write; when the kernel does not take all, a goroutine waits
+// for it and ends when all is written. On other connections there is only
+// that goroutine.
+
+const (
+	chunkSize   = 16 << 10 // first capacity of an outbound buffer
+	chunkKeep   = 256 << 10
+	writeStep   = 64 << 10 // largest single write that waits: progress is seen in such steps
+	flushRounds = 8        // writes that a flusher makes for others before it hands over
+	flushFrom   = 64 << 10 // bytes from which on a batch is not awaited
+)
+
+// chunk is a piece of outbound bytes; pooled, so that idle connections hold
+// none.
+type chunk struct{ b []byte }
+
+var chunks = sync.Pool{New: func() any { return &chunk{b: make([]byte, 0, chunkSize)} }}
+
+func putChunk(k *chunk) {
+	if cap(k.b) <= chunkKeep {
+		k.b = k.b[:0]
+		chunks.Put(k)
+	}
+}
+
+var errClosed = errors.New("connection closed")
+
+// outbound is what waits to be written to one connection.
+type outbound struct {
+	mu      sync.Mutex
+	pending *chunk        // nobody writes it yet; nil: empty
+	taken   int           // bytes that the present writer holds
+	writing bool          // someone writes; who appends leaves flushing to him
+	err     error         // set once: no more bytes are taken
+	dirty   bool          // someone has promised to flush
+	hungry  bool          // service wants to be called when all is written
+	space   chan struct{} // made by a reader that waits; room for one: look again
+}
+
+// size gives the bytes that wait. The caller holds mu.
+func (o *outbound) size() int {
+	if o.pending == nil {
+		return o.taken
+	}
+	return o.taken + len(o.pending.b)
+}
+
+// buffer gives the buffer to append to. The caller holds mu.
+func (o *outbound) buffer() *chunk {
+	if o.pending == nil {
+		o.pending = chunks.Get().(*chunk)
+	}
+	return o.pending
+}
+
+// append adds bytes that must not be dropped: answers, and messages within
+// the client's window.
+func (c *conn) append(p []byte) {
+	o := &c.out
+	o.mu.Lock()
+	if o.err == nil {
+		k := o.buffer()
+		k.b = append(k.b, p...)
+	}
+	o.mu.Unlock()
+}
+
+// offer adds a QoS 0 message, or drops it when too much waits already. first
+// says that the caller must see to a flush, full that it should now.
+func (c *conn) offer(p []byte) (taken, first, full bool) {
+	o := &c.out
+	o.mu.Lock()
+	size := o.size() + len(p)
+	if o.err == nil && size <= c.b.cfg.MaxQueuedBytes {
+		k := o.buffer()
+		k.b = append(k.b, p...)
+		taken, first, full = true, !o.dirty, !o.writing && size >= flushFrom
+		o.dirty = true
+	}
+	o.mu.Unlock()
+	return taken, first, full
+}
+
+// mark says that there is something to flush; true: the caller must see to it.
+func (c *conn) mark() (first bool) {
+	c.out.mu.Lock()
+	first, c.out.dirty = !c.out.dirty, true
+	c.out.mu.Unlock()
+	return first
+}
+
+// post adds a PUBLISH that must not be dropped.
+func post[T ~string | ~[]byte](c *conn, topic T, payload []byte, out *packet.Outgoing) {
+	o := &c.out
+	o.mu.Lock()
+	if o.err == nil {
+		k := o.buffer()
+		k.b = packet.AppendPublish(k.b, c.version, topic, payload, out)
+	}
+	o.mu.Unlock()
+}
+
+// congested says that a writer waits for the client and half of what may
+// wait does. It asks for a call of service when all is written.
+func (c *conn) congested() bool {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil || o.size() < c.b.cfg.MaxQueuedBytes/2 {
+		return false
+	}
+	o.hungry = true
+	return true
+}
+
+// waitSpace holds the reading of a client that does not read what it asked
+// for. It ends with the connection at the latest, and that within
+// Config.WriteTimeout.
+func (c *conn) waitSpace() {
+	o := &c.out
+	for {
+		o.mu.Lock()
+		if o.err != nil || !o.writing || o.size() < c.b.cfg.MaxQueuedBytes {
+			o.mu.Unlock()
+			return
+		}
+		if o.space == nil {
+			o.space = make(chan struct{}, 1)
+		}
+		o.mu.Unlock()
+		select {
+		case <-o.space:
+		case <-c.dead:
+		}
+	}
+}
+
+// poke lets a reader in waitSpace look again. The caller holds mu.
+func (o *outbound) poke() {
+	if o.space == nil {
+		return
+	}
+	select {
+	case o.space <- struct{}{}:
+	default:
+	}
+}
+
+// flush sees to it that what was appended gets written.
+func (c *conn) flush() {
+	o := &c.out
+	o.mu.Lock()
+	o.dirty = false
+	if o.writing || o.pending == nil || o.err != nil {
+		o.mu.Unlock()
+		return
+	}
+	o.writing = true
+	if c.raw == nil {
+		c.drainLater(nil, 0)
+		o.mu.Unlock()
+		return
+	}
+	for round := 0; ; round++ {
+		k := o.pending
+		o.pending, o.taken = nil, len(k.b)
+		o.mu.Unlock()
+		n, err := c.tryWrite(k.b)
+		o.mu.Lock()
+		if err != nil {
+			c.failLocked(err)
+			break
+		}
+		c.b.count.bytesSent.add(uint64(n))
+		if n < len(k.b) || (o.pending != nil && round >= flushRounds) {
+			c.drainLater(k, n)
+			break
+		}
+		putChunk(k)
+		o.taken = 0
+		if o.pending == nil {
+			c.writtenLocked()
+			break
+		}
+	}
+	o.mu.Unlock()
+}
+
+// drainLater starts the goroutine that waits for the client. The caller holds
+// mu and is the writer.
+func (c *conn) drainLater(k *chunk, off int) {
+	c.b.tasks.Go(func() { c.drain(k, off) })
+}
+
+// drain writes k from off on and then all that is appended meanwhile. The
+// client must take some bytes within each Config.WriteTimeout.
+func (c *conn) drain(k *chunk, off int) {
+	o := &c.out
+	for {
+		if k != nil {
+			for off < len(k.b) {
+				end := min(off+writeStep, len(k.b))
+				_ = c.nc.SetWriteDeadline(time.Now().Add(c.b.cfg.WriteTimeout))
+				n, err := c.nc.Write(k.b[off:end])
+				off += n
+				c.b.count.bytesSent.add(uint64(n))
+				if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+					if errors.Is(err, os.ErrDeadlineExceeded) {
+						c.b.count.writeTimeouts.add(1)
+					}
+					o.mu.Lock()
+					c.failLocked(err)
+					o.mu.Unlock()
+					return
+				}
+			}
+			putChunk(k)
+		}
+		o.mu.Lock()
+		o.taken = 0
+		if o.pending == nil || o.err != nil {
+			_ = c.nc.SetWriteDeadline(time.Time{})
+			c.writtenLocked()
+			o.mu.Unlock()
+			return
+		}
+		k, off = o.pending, 0
+		o.pending, o.taken = nil, len(k.b)
+		o.poke()
+		o.mu.Unlock()
+	}
+}
+
+// writtenLocked ends a writer's turn: nothing waits any more.
+func (c *conn) writtenLocked() {
+	o := &c.out
+	o.writing, o.taken = false, 0
+	o.poke()
+	if o.hungry {
+		o.hungry = false
+		c.b.jobs.push(c)
+	}
+}
+
+// failLocked gives the connection up; its reader learns it from the socket.
+func (c *conn) failLocked(err error) {
+	c.giveUpLocked(err)
+	_ = c.nc.Close()
+}
+
+// giveUpLocked takes no more bytes for the connection.
+func (c *conn) giveUpLocked(err error) {
+	o := &c.out
+	if o.err == nil {
+		o.err = err
+		close(c.dead)
+	}
+	o.pending = nil
+}
+
+// shut closes the connection at once.
+func (c *conn) shut(err error) {
+	c.out.mu.Lock()
+	c.failLocked(err)
+	c.out.mu.Unlock()
+}
+
+// tryWrite makes one write that does not wait and tells what was taken.
+func (c *conn) tryWrite(p []byte) (int, error) {
+	c.wbuf = p
+	err := c.raw.Write(c.writeOnce)
+	c.wbuf = nil
+	if err == nil {
+		err = c.werr
+	}
+	return c.wn, err
+}
+
+// rawWrite is called with the descriptor, by one goroutine at a time: the
+// writer.
+func (c *conn) rawWrite(fd uintptr) bool {
+	for {
+		n, err := syscall.Write(int(fd), c.wbuf)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			c.wn, c.werr = 0, nil
+		case err != nil:
+			c.wn, c.werr = 0, os.NewSyscallError("write", err)
+		default:
+			c.wn, c.werr = n, nil
+		}
+		return true
+	}
+}
