@@ -38,6 +38,9 @@ func Load(path string) (*Config, error) {
 // and its folder is where relative paths in the file begin.
 func Parse(name string, src []byte) (*Config, error) {
 	text := string(src)
+	if !utf8.ValidString(text) {
+		return nil, Problems{encodingProblem(name, text)}
+	}
 	var m map[string]any
 	md, err := toml.Decode(text, &m)
 	if err != nil {
@@ -108,7 +111,7 @@ func (b *binder) ask(path string, err error) {
 			at = b.step(at, part)
 		}
 	}
-	if b.fine(at) {
+	if at == path || b.fine(at) {
 		b.bad(at, "", "%v", err)
 	}
 }
@@ -134,9 +137,26 @@ func syntaxProblem(name, src string, err error) *Problem {
 	p.Text = "not valid TOML: " + strings.TrimSpace(fault.Message)
 	places := &positions{src: src}
 	start := min(max(0, fault.Position.Start), len(src))
-	p.Line, p.Column = places.lineCol(start)
-	if utf8.ValidString(src) {
-		p.Snippet = places.snippet(span{start, start + fault.Position.Len})
+	for start > 0 && start < len(src) && !utf8.RuneStart(src[start]) {
+		start-- // the library may point into a character
 	}
+	p.Line, p.Column = places.lineCol(start)
+	p.Snippet = places.snippet(span{start, start + fault.Position.Len})
+	return p
+}
+
+// encodingProblem places the first byte that is not UTF-8, which TOML files
+// must be.
+func encodingProblem(name, src string) *Problem {
+	p := &Problem{File: name, Text: "expected text in UTF-8", Hint: "save the file as UTF-8"}
+	at := 0
+	for at < len(src) {
+		r, n := utf8.DecodeRuneInString(src[at:])
+		if r == utf8.RuneError && n == 1 {
+			break
+		}
+		at += n
+	}
+	p.Line, p.Column = (&positions{src: src}).lineCol(at)
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 )
@@ -81,13 +82,8 @@ func TestPlaces(t *testing.T) {
 // TestPlacesGivenUp checks that a doubtful index knows nothing, and that
 // problems then name the key.
 func TestPlacesGivenUp(t *testing.T) {
-	const src = "[gateway]\nid = 3\n"
-	var m map[string]any
-	md, err := toml.Decode(src, &m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &binder{file: "x.toml", places: locate(src+"more = 1\n", md), faulty: map[string]bool{}}
+	b, md := newBinder(t, "[gateway]\nid = 3\n")
+	b.places = locate("[gateway]\nid = 3\nmore = 1\n", md)
 	b.bad("gateway.id", "", "expected something else")
 	if got, want := b.problems.Error(), "x.toml: gateway.id: expected something else"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -140,7 +136,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		var m map[string]any
-		if md, err := toml.Decode(src, &m); err == nil {
+		if md, err := toml.Decode(src, &m); err == nil && utf8.ValidString(src) {
 			checkIndex(t, src, m, locate(src, md))
 		}
 		cfg, err := Parse("fuzz.toml", []byte(src))
@@ -223,4 +219,15 @@ func TestNearest(t *testing.T) {
 	if !slices.Contains(known, nearest("oder", known)) {
 		t.Error("oder is near to nothing")
 	}
+}
+
+// newBinder makes a binder for a valid file.
+func newBinder(t *testing.T, src string) (*binder, toml.MetaData) {
+	t.Helper()
+	var m map[string]any
+	md, err := toml.Decode(src, &m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &binder{file: "x.toml", places: locate(src, md), faulty: map[string]bool{}}, md
 }

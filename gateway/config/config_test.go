@@ -1,0 +1,454 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sluice/adapters/line"
+	"sluice/adapters/modbus"
+	"sluice/mqttcore"
+)
+
+// parse is Parse of a file that must be valid.
+func parse(t *testing.T, src string) *Config {
+	t.Helper()
+	cfg, err := Parse("/etc/sluice/config.toml", []byte(src))
+	if err != nil {
+		t.Fatalf("the file was refused:\n%v", err)
+	}
+	return cfg
+}
+
+// TestShipped loads the file in the root of the project, which must run as it
+// is, and once more with its commented examples in force.
+func TestShipped(t *testing.T) {
+	cfg, err := Load("../../config.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.Warnings) > 0 {
+		t.Errorf("it warns:\n%v", cfg.Warnings)
+	}
+	for i := range cfg.Lines {
+		if !cfg.Lines[i].Sim {
+			t.Errorf("line %q needs hardware", cfg.Lines[i].Name)
+		}
+	}
+	if !cmp.Equal(cfg.Broker.Listen, []string{"tcp://127.0.0.1:1883"}) || cfg.Web.Listen != "127.0.0.1:8080" {
+		t.Errorf("it listens on %v and %v", cfg.Broker.Listen, cfg.Web.Listen)
+	}
+	var topics []string
+	for i := range cfg.Devices {
+		for _, p := range cfg.Devices[i].Points {
+			topics = append(topics, p.Topic)
+		}
+	}
+	for _, want := range []string{"home/floor1/meter/voltage_l1", "home/floor1/relays/heater", "home/floor1/temp", "home/garden/greenhouse/vent"} {
+		if !slices.Contains(topics, want) {
+			t.Errorf("no point has the topic %s", want)
+		}
+	}
+
+	src, err := os.ReadFile("../../config.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "cloud.password"), []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := Parse(filepath.Join(dir, "config.toml"), []byte(uncomment(string(src))))
+	if err != nil {
+		t.Fatalf("the examples in its comments are wrong:\n%v", err)
+	}
+	if len(all.Upstreams) != 1 || len(all.Lines) != len(cfg.Lines)+1 {
+		t.Errorf("with its examples: %v", all)
+	}
+}
+
+// uncomment puts the commented tables and keys of a file in force, but not
+// keys that their table has already.
+func uncomment(src string) string {
+	var out []string
+	seen := map[string]bool{}
+	for l := range strings.Lines(src) {
+		bare := strings.TrimPrefix(strings.TrimRight(l, "\n"), "# ")
+		key, _, isPair := strings.Cut(bare, "=")
+		key = strings.TrimRight(key, " ")
+		switch {
+		case strings.HasPrefix(bare, "["):
+			clear(seen)
+			out = append(out, bare+"\n")
+		case isPair && bareKey(key) && !seen[key]:
+			seen[key] = true
+			out = append(out, bare+"\n")
+		default:
+			out = append(out, l)
+		}
+	}
+	return strings.Join(out, "")
+}
+
+func TestEmptyFile(t *testing.T) {
+	t.Setenv("STATE_DIRECTORY", "")
+	cfg := parse(t, "")
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (Gateway{ID: host, Data: "/etc/sluice/data", Payload: PayloadJSON}); cfg.Gateway != want {
+		t.Errorf("gateway %+v, want %+v", cfg.Gateway, want)
+	}
+	if cfg.Web.Listen != "127.0.0.1:8080" || !cmp.Equal(cfg.Broker.Listen, []string{"tcp://127.0.0.1:1883"}) {
+		t.Errorf("listens on %v and %v", cfg.Broker.Listen, cfg.Web.Listen)
+	}
+	if cfg.Store.Dir != cfg.Gateway.Data || cfg.Store.MaxBytes != gib || cfg.Store.SegmentSize != 4*mib || cfg.Store.CommitInterval != 0 {
+		t.Errorf("store %+v", cfg.Store)
+	}
+	if len(cfg.Lines)+len(cfg.Devices)+len(cfg.Upstreams)+len(cfg.Warnings) > 0 {
+		t.Errorf("%v, warnings %v", cfg, cfg.Warnings)
+	}
+}
+
+func TestDataFolder(t *testing.T) {
+	tests := []struct{ state, key, want string }{
+		{"", "", "/etc/sluice/data"},
+		{"/var/lib/sluice", "", "/var/lib/sluice"},
+		{"/var/lib/sluice:/var/lib/more", "", "/var/lib/sluice"},
+		{"/var/lib/sluice", `data = "log"`, "/etc/sluice/log"},
+		{"", `data = "/srv/log"`, "/srv/log"},
+		{"", `data = "../log"`, "/etc/log"},
+	}
+	for _, tt := range tests {
+		t.Setenv("STATE_DIRECTORY", tt.state)
+		if got := parse(t, "[gateway]\n"+tt.key).Store.Dir; got != tt.want {
+			t.Errorf("with %q and %q data is in %s, want %s", tt.state, tt.key, got, tt.want)
+		}
+	}
+}
+
+func TestBroker(t *testing.T) {
+	cfg := parse(t, `
+[broker]
+listen             = ["tcp://:1884", "tcp://127.0.0.1:0"]
+anonymous          = true
+max_connections    = 20
+max_packet_size    = "4MiB"
+receive_maximum    = 7
+session_expiry_max = "7d"
+max_inflight       = 3
+durability         = "250ms"
+[web]
+listen = ""`)
+	want := mqttcore.Config{
+		Listen: []string{"tcp://:1884", "tcp://127.0.0.1:0"}, Anonymous: true, MaxConnections: 20, MaxPacketSize: 4 << 20,
+		ReceiveMaximum: 7, SessionExpiryMax: 7 * day, MaxInflight: 3,
+	}
+	if diff := cmp.Diff(want, cfg.Broker); diff != "" {
+		t.Errorf("broker (-want +got):\n%s", diff)
+	}
+	if cfg.Web.Listen != "" {
+		t.Errorf("the web page listens on %s", cfg.Web.Listen)
+	}
+	if cfg.Store.CommitInterval != 250*time.Millisecond {
+		t.Errorf("commits gather for %v", cfg.Store.CommitInterval)
+	}
+	// Two of the longest packets must fit into one segment.
+	if cfg.Store.SegmentSize < 2*4*mib || cfg.Store.SegmentSize%4096 != 0 {
+		t.Errorf("segments of %d bytes", cfg.Store.SegmentSize)
+	}
+}
+
+func TestUpstreams(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "pw"), []byte("päss wörd \r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Parse(filepath.Join(dir, "config.toml"), []byte(`
+[gateway]
+id = "cellar"
+
+[[upstream]]
+name = "cloud"
+url  = "mqtt://mq.example.com"
+out  = ["home/#"]
+
+[[upstream]]
+name           = "office"
+url            = "mqtt://10.0.0.7:1884"
+version        = 5
+client_id      = "other"
+username       = "u"
+password_file  = "pw"
+keepalive      = "1m"
+session_expiry = "1h30m"
+in             = ["home/+/+/set"]
+prefix         = "site7/"
+qos            = 2
+queue          = { max_bytes = "2GiB" }
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cloud, office := cfg.Upstreams[0], cfg.Upstreams[1]
+	if cloud.ClientID != "cellar" || cloud.QoS != 1 || cloud.KeepAlive != 30*time.Second || cloud.SessionExpiry != 7*day ||
+		cloud.QueueMaxBytes != gib || cloud.Availability != "sluice/cellar/availability" {
+		t.Errorf("defaults: %+v", cloud.Config)
+	}
+	if office.ClientID != "other" || office.Username != "u" || string(office.Password) != "päss wörd " || office.KeepAlive != time.Minute ||
+		office.SessionExpiry != 90*time.Minute || !cmp.Equal(office.In, []string{"home/+/+/set"}) || office.Prefix != "site7/" ||
+		office.QoS != 2 || office.QueueMaxBytes != 2*gib {
+		t.Errorf("given: %+v", office.Config)
+	}
+	if cfg.Store.MaxBytes != 2*gib {
+		t.Errorf("the log may have %d bytes", cfg.Store.MaxBytes)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		for _, shown := range []string{fmt.Sprintf(verb, cfg), fmt.Sprintf(verb, office), fmt.Sprintf(verb, cfg.Upstreams)} {
+			if strings.Contains(shown, "wörd") || strings.Contains(shown, "112, 195") {
+				t.Errorf("%s shows the password: %s", verb, shown)
+			}
+		}
+	}
+}
+
+func TestSmallQueue(t *testing.T) {
+	cfg := parse(t, "[[upstream]]\nname = \"a\"\nurl = \"mqtt://x\"\nout = [\"#\"]\nqueue = { max_bytes = \"1MiB\" }")
+	if s := cfg.Store; s.MaxBytes != mib || s.SegmentSize != 256*kib {
+		t.Errorf("%d bytes in segments of %d", s.MaxBytes, s.SegmentSize)
+	}
+}
+
+func TestPasswordFile(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string, mode os.FileMode) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file("empty", "\n", 0o600)
+	file("long", strings.Repeat("x", 70000), 0o600)
+	file("open", "hunter2\n", 0o644)
+	tests := []struct{ name, want string }{
+		{"empty", "is empty: expected a password in it"},
+		{"long", "expected a file with one password"},
+		{".", "expected a file with one password"},
+		{"open", "everyone on this machine can read the password"},
+		{"none", "no such file"},
+	}
+	for _, tt := range tests {
+		src := "[[upstream]]\nname = \"a\"\nurl = \"mqtt://x\"\nout = [\"#\"]\nusername = \"u\"\npassword_file = \"" + tt.name + "\"\n"
+		cfg, err := Parse(filepath.Join(dir, "c.toml"), []byte(src))
+		var said string
+		if err != nil {
+			said = err.Error()
+		} else {
+			said = cfg.Warnings.Error()
+		}
+		if !strings.Contains(said, tt.want) || !strings.Contains(said, "c.toml:6:17: ") || strings.Contains(said, "hunter2") {
+			t.Errorf("with the file %q it says %q, want %q", tt.name, said, tt.want)
+		}
+	}
+}
+
+func TestModbusDevice(t *testing.T) {
+	cfg := parse(t, `
+[gateway]
+base = "home"
+[[line]]
+name    = "rs485"
+kind    = "rtu"
+port    = "dev/ttyX"
+timeout = "1s"
+retries = 0
+[[line]]
+name = "net"
+kind = "tcp"
+port = "192.168.1.20"
+[[device]]
+name          = "meter"
+line          = "rs485"
+unit          = 7
+topic         = "floor1"
+every         = "2s"
+delay         = "5ms"
+order         = "CDAB"
+numbering     = "40001"
+max_registers = 60
+on_offline    = "reject"
+  [device.points]
+  z = { input = 30011, type = "f32", scale = 0.1, offset = -2, decimals = 3, unit = "V", every = "1m", qos = 0, retain = false }
+  a = { holding = 400020, type = "i32", order = "DCBA", write = "plain", min = -5, max = 10.5, topic = "set/point" }
+  c = { coil = 1, write = "verify", topic = "/elsewhere/c" }
+[[device]]
+name = "plc"
+line = "net"
+unit = 255
+points.d = { discrete = 12 }
+`)
+	rs485 := cfg.Line("rs485")
+	wantLine := line.Config{
+		Name: "rs485", Kind: line.RTU, Port: "/etc/sluice/dev/ttyX", Serial: line.Serial{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1},
+		Timeout: time.Second,
+	}
+	if diff := cmp.Diff(wantLine, rs485.Config); diff != "" || rs485.Sim {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+	meter, plc := cfg.Device("meter"), cfg.Device("plc")
+	if meter.OnOffline != RejectCommand || plc.OnOffline != KeepCommand || meter.Availability() != "home/floor1/availability" {
+		t.Errorf("devices %+v and %+v", meter, plc)
+	}
+	minimum, maximum := -5.0, 10.5
+	m := meter.Modbus
+	for i := range m.Points {
+		if m.Points[i].Point != meter.Points[i].Point {
+			t.Errorf("point %d is not shared", i)
+		}
+		m.Points[i].Point = nil // compared below
+	}
+	want := &modbus.DeviceConfig{
+		Name: "meter", Unit: 7, Every: 2 * time.Second, Delay: 5 * time.Millisecond, MaxRegisters: 60,
+		Points: []modbus.PointConfig{
+			{Table: modbus.Input, Address: 10, Type: modbus.F32, Order: modbus.CDAB, Scale: 0.1, Offset: -2, Decimals: 3, Every: time.Minute},
+			{Table: modbus.Holding, Address: 19, Type: modbus.I32, Order: modbus.DCBA, Scale: 1, Decimals: -1, Write: modbus.Plain},
+			{Table: modbus.Coil, Address: 0, Type: modbus.Bool, Order: modbus.CDAB, Scale: 1, Decimals: -1, Write: modbus.Verify},
+		},
+	}
+	if diff := cmp.Diff(want, m); diff != "" {
+		t.Errorf("device (-want +got):\n%s", diff)
+	}
+	z, a, c := meter.Points[0], meter.Points[1], meter.Points[2]
+	if z.Name != "z" || z.Device != "meter" || z.Unit != "V" || z.Writable || z.Topic != "home/floor1/z" || z.QoS != 0 || z.Retain {
+		t.Errorf("point %+v %+v", z, *z.Point)
+	}
+	if !a.Writable || !cmp.Equal(a.Min, &minimum) || !cmp.Equal(a.Max, &maximum) || a.Topic != "home/floor1/set/point" || a.QoS != 1 || !a.Retain {
+		t.Errorf("point %+v %+v", a, *a.Point)
+	}
+	if c.Topic != "elsewhere/c" || c.SetTopic() != "elsewhere/c/set" || c.ResultTopic() != "elsewhere/c/result" {
+		t.Errorf("point %+v %+v", c, *c.Point)
+	}
+	if on := cfg.DevicesOn("net"); len(on) != 1 || on[0] != plc || plc.Topic != "home/plc" || plc.Modbus.Unit != 255 || plc.Modbus.Every != time.Second {
+		t.Errorf("on the net: %+v", on)
+	}
+	if cfg.Device("none") != nil || cfg.Line("none") != nil || cfg.DevicesOn("none") != nil {
+		t.Error("found what is not there")
+	}
+}
+
+func TestUARTDevice(t *testing.T) {
+	cfg := parse(t, `
+[[line]]
+name  = "green"
+kind  = "uart"
+port  = "sim"
+frame = { until = "\r\n", max = 99 }
+[[device]]
+name  = "house"
+line  = "green"
+topic = "/abs/house"
+stale = "2h"
+match = '^T=(?P<t>\d+)'
+points.temp = { from = "t", scale = 0.1, unit = "°C" }
+points.vent = { from = "t", send = "V {value}\n", expect = "^OK", timeout = "2s", min = 0, max = 9 }
+[[device]]
+name = "lamp"
+line = "green"
+points.on = { send = "L {value}\n" }
+`)
+	house := cfg.Devices[0].UART
+	if cfg.Devices[0].Modbus != nil || house.Name != "house" || house.Until != "\r\n" || house.Max != 99 || house.Stale != 2*time.Hour || house.Match.NumSubexp() != 1 {
+		t.Errorf("device %+v", house)
+	}
+	temp, vent := house.Points[0], house.Points[1]
+	if temp.From != "t" || temp.Scale != 0.1 || temp.Decimals != -1 || temp.Point.Writable || temp.Point.Unit != "°C" || temp.Send != "" || temp.Timeout != 0 {
+		t.Errorf("point %+v %+v", temp, *temp.Point)
+	}
+	if vent.Send != "V {value}\n" || vent.Expect.String() != "^OK" || vent.Timeout != 2*time.Second || !vent.Point.Writable || *vent.Point.Max != 9 {
+		t.Errorf("point %+v %+v", vent, *vent.Point)
+	}
+	if topic := cfg.Devices[0].Points[0].Topic; topic != "abs/house/temp" {
+		t.Errorf("topic %s", topic)
+	}
+	// A device that never speaks unasked cannot grow stale.
+	if lamp := cfg.Devices[1].UART; lamp.Stale != 0 || lamp.Match != nil || lamp.Points[0].Scale != 1 {
+		t.Errorf("device %+v", lamp)
+	}
+	if l := cfg.Lines[0]; !l.Sim || l.Serial.String() != "115200 8N1" || l.Timeout != 300*time.Millisecond || l.Retries != 1 {
+		t.Errorf("line %+v", l)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	big := filepath.Join(dir, "big.toml")
+	if err := os.WriteFile(big, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(big, maxFile+1); err != nil {
+		t.Fatal(err)
+	}
+	latin := filepath.Join(dir, "latin.toml")
+	if err := os.WriteFile(latin, []byte("# ok\nx = \"\xe4\""), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none.toml"): "none.toml: cannot read the configuration: no such file or directory",
+		dir:                             ": cannot read the configuration: is a directory",
+		big:                             "big.toml: the file has more than 8MiB",
+		latin:                           "latin.toml:2:6: expected text in UTF-8",
+	} {
+		cfg, err := Load(path)
+		var problems Problems
+		if cfg != nil || !errors.As(err, &problems) || !strings.Contains(err.Error(), want) {
+			t.Errorf("Load(%s) = %v, %v, want %q", path, cfg, err, want)
+		}
+	}
+}
+
+func TestProblemsAsJSON(t *testing.T) {
+	_, err := Parse("c.toml", []byte("[gateway]\nbas = \"x\"\n[web]\nlisten = 3\n"))
+	var problems Problems
+	if !errors.As(err, &problems) {
+		t.Fatalf("error %v", err)
+	}
+	text, err := json.MarshalIndent(problems, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `[
+  {
+    "file": "c.toml",
+    "line": 2,
+    "column": 1,
+    "key": "gateway.bas",
+    "text": "unknown key \"bas\" in [gateway]",
+    "hint": "did you mean \"base\"?",
+    "snippet": "    2 | bas = \"x\"\n      | ^^^"
+  },
+  {
+    "file": "c.toml",
+    "line": 4,
+    "column": 10,
+    "key": "web.listen",
+    "text": "expected an address such as \"127.0.0.1:8080\", or \"\" for none in quotes, not the number 3",
+    "hint": "write \"3\"",
+    "snippet": "    4 | listen = 3\n      |          ^"
+  }
+]`
+	if diff := cmp.Diff(want, string(text)); diff != "" {
+		t.Errorf("JSON (-want +got):\n%s", diff)
+	}
+	var one *Problem
+	if !errors.As(error(problems), &one) || one.Key != "gateway.bas" {
+		t.Errorf("the first problem is %v", one)
+	}
+}
