@@ -165,6 +165,7 @@ type bank struct {
 	calendar calendar
 	cells    map[cell]place
 	points   []*point
+	most     int // registers in one request; 0: what the protocol allows
 }
 
 func newBank(c calendar, points []PointConfig) *bank {

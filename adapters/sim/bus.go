@@ -13,7 +13,8 @@ type bus struct {
 type station struct {
 	slave *Slave
 	owes  time.Time // until then the slave is busy with an answer
-	twin  struct{ of *Slave }
+	noisy time.Time // until then it babbles
+	twin  byte      // its address stands for the second device of this unit
 }
 
 func newBus(c *LineConfig, slaves []*Slave) *bus {
@@ -58,8 +59,11 @@ func (b *bus) request(at time.Time, f frame) {
 func (b *bus) advance(now time.Time) {
 	b.wire.advance(now)
 	for _, s := range b.stations {
+		if now.Before(s.noisy) {
+			continue
+		}
 		if bursts := s.slave.unasked(now); bursts != nil {
-			b.transmit(s, now, bursts)
+			s.noisy = b.transmit(s, now, bursts)
 		}
 	}
 }
@@ -67,7 +71,11 @@ func (b *bus) advance(now time.Time) {
 func (b *bus) next() (time.Time, bool) {
 	at, ok := b.wire.next()
 	for _, s := range b.stations {
-		if due, babbles := s.slave.due(); babbles && (!ok || due.Before(at)) {
+		due, babbles := s.slave.due()
+		if due.Before(s.noisy) {
+			due = s.noisy
+		}
+		if babbles && (!ok || due.Before(at)) {
 			at, ok = due, true
 		}
 	}
@@ -77,7 +85,7 @@ func (b *bus) next() (time.Time, bool) {
 func (b *bus) cut() {
 	b.wire.cut()
 	for _, s := range b.stations {
-		s.owes = time.Time{}
+		s.owes, s.noisy = time.Time{}, time.Time{}
 	}
 }
 

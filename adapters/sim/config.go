@@ -50,6 +50,9 @@ type SlaveConfig struct {
 	// Strict slaves do not hear a request that follows other traffic in less
 	// than t3.5, as Modbus over serial line V1.02 §2.5.1.1 demands.
 	Strict bool
+	// MaxRegisters is the most registers that the slave gives or takes in one
+	// request, else exception 3; 0: what the protocol allows.
+	MaxRegisters int
 
 	Points []PointConfig
 	Faults []Fault // the faults to begin with; see Slave.SetFault
@@ -80,7 +83,8 @@ type PointConfig struct {
 
 // TalkerConfig describes a device on a UART that speaks in lines of text.
 type TalkerConfig struct {
-	// Every is the time from line to line; 0: it speaks only when asked.
+	// Every is the time from line to line; 0: it speaks only when asked. The
+	// first line comes after Every too, but within a second.
 	Every time.Duration
 	// Template is a line as sent, with its end, where {name} stands for the
 	// value of the point of that name: "T={temp},H={hum}\n".
@@ -117,7 +121,7 @@ func (e *fieldError) Error() string { return e.field + ": " + e.text }
 // Field names the dotted key of the faulty field.
 func (e *fieldError) Field() string { return e.field }
 
-// faults gathers all that is wrong with a configuration.
+// problems gathers all that is wrong with a configuration.
 type problems struct{ list []error }
 
 func (p *problems) add(field, format string, args ...any) {
@@ -196,6 +200,9 @@ func (c *SlaveConfig) validate(p *problems, prefix string) {
 	}
 	if c.Jitter < 0 {
 		p.add(prefix+"jitter", "%v is negative", c.Jitter)
+	}
+	if c.MaxRegisters < 0 {
+		p.add(prefix+"maxregisters", "%d is negative", c.MaxRegisters)
 	}
 	for i, f := range c.Faults {
 		if err := f.validate(); err != nil {
@@ -278,12 +285,11 @@ func (c *TalkerConfig) validate(p *problems, prefix string) {
 	}
 	for i, a := range c.Answers {
 		key := fmt.Sprintf("%sanswers.%d", prefix, i)
-		pattern, names, err := compileCommand(a.Command)
+		_, names, err := compileCommand(a.Command)
 		if err != nil {
 			p.add(key+".command", "%v", err)
 			continue
 		}
-		_ = pattern
 		for _, name := range names {
 			known[name] = true
 		}

@@ -72,12 +72,17 @@ type LineStats struct {
 func New(lines []LineConfig, log *slog.Logger) (*Field, error) {
 	f := &Field{log: log, lines: map[string]*line{}, ready: make(chan struct{})}
 	cal := newCalendar(time.Now())
+	links := map[string]bool{}
 	for i := range lines {
 		c := &lines[i]
 		err := c.Validate()
 		if err == nil && f.lines[c.Name] != nil {
 			err = &fieldError{"name", "there is another line of this name"}
 		}
+		if err == nil && links[c.Link] {
+			err = &fieldError{"link", "another line has this link"}
+		}
+		links[c.Link] = c.Link != ""
 		var l *line
 		if err == nil {
 			l, err = f.newLine(c, cal)

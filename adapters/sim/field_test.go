@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -300,6 +302,7 @@ func TestNewRefuses(t *testing.T) {
 		{"parity", []LineConfig{{Name: "l", Kind: "rtu", Parity: 'X'}}},
 		{"stopbits", []LineConfig{{Name: "l", Kind: "rtu", StopBits: 3}}},
 		{"listen", []LineConfig{{Name: "l", Kind: "tcp", Listen: "nowhere"}}},
+		{"link", []LineConfig{{Name: "a", Kind: "rtu", Link: filepath.Join(dir, "x")}, {Name: "b", Kind: "rtu", Link: filepath.Join(dir, "x")}}},
 		{"in the way", []LineConfig{{Name: "l", Kind: "rtu", Link: inTheWay}}},
 		{"slaves.1.unit", []LineConfig{{Name: "l", Kind: "rtu", Slaves: []SlaveConfig{{Unit: 1}, {Unit: 1}}}}},
 		{"slaves.0.unit", []LineConfig{{Name: "l", Kind: "rtu", Slaves: []SlaveConfig{{Unit: 248}}}}},
@@ -330,5 +333,86 @@ func TestNewRefuses(t *testing.T) {
 	}
 	if got := strings.Join(fields, " "); got != "name baud parity" {
 		t.Errorf("fields %q", got)
+	}
+}
+
+func TestUseFromManyGoroutines(t *testing.T) {
+	f := play(t,
+		LineConfig{Name: "bus", Kind: "rtu", NoPacing: true, Echo: true, Slaves: []SlaveConfig{{Unit: 1, Points: registers(8)}}},
+		LineConfig{Name: "net", Kind: "tcp", Slaves: []SlaveConfig{{Unit: 1, Points: registers(8)}}})
+	stop := make(chan struct{})
+	var crowd sync.WaitGroup
+	for _, line := range []string{"bus", "net"} {
+		s := f.Slave(line, 1)
+		crowd.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				now := time.Now()
+				_ = s.SetFault(Fault{Kind: faultKinds[i%len(faultKinds)], Probability: 0.5, Delay: ms})
+				_ = s.Set("holding", uint16(i%8), uint16(i))
+				s.Held("holding", 0, []uint16{1, 2}, now.Add(-time.Second), now)
+				_ = f.Stats(line)
+				if i%5 == 0 {
+					_ = f.Unplug(line)
+					_ = f.Replug(line)
+				}
+				runtime.Gosched()
+			}
+		})
+	}
+	for range 100 {
+		if m, err := os.OpenFile(f.Path("bus"), os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0); err == nil {
+			_, _ = m.Write(read(1, 3, 0, 8))
+			_ = m.SetReadDeadline(time.Now().Add(2 * ms))
+			_, _ = m.Read(make([]byte, 64))
+			m.Close()
+		}
+		if m, err := net.DialTimeout("tcp", f.Path("net"), time.Second); err == nil {
+			_, _ = m.Write([]byte{0, 1, 0, 0, 0, 6, 1, 3, 0, 0, 0, 8})
+			_ = m.SetReadDeadline(time.Now().Add(2 * ms))
+			_, _ = m.Read(make([]byte, 64))
+			m.Close()
+		}
+	}
+	close(stop)
+	crowd.Wait()
+	for _, line := range []string{"bus", "net"} {
+		_ = f.Replug(line) // fails where it is plugged in
+		if err := f.Slave(line, 1).SetFault(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// After all that, both answer as ever.
+	m := open(t, f.Path("bus"))
+	m.send(withCRC(1, 6, 0, 0, 0, 9))
+	if got, want := m.take(16, 5*time.Second), withCRC(1, 6, 0, 0, 0, 9); !bytes.Equal(got, append(want, want...)) {
+		t.Errorf("bus: % x", got)
+	}
+	c := dial(t, f.Path("net"))
+	c.send(9, 1, 3, 0, 0, 0, 1)
+	if id, _, pdu := c.take(); id != 9 || pdu[0] != 3 {
+		t.Errorf("net: %d % x", id, pdu)
+	}
+}
+
+func TestFloodIsBounded(t *testing.T) {
+	d, _ := newDesk(t, LineConfig{Kind: "rtu", Baud: 9600, Echo: true, Slaves: []SlaveConfig{{Unit: 1, Points: registers(1)}}})
+	for range 100 {
+		d.write(0, make([]byte, 10_000))
+	}
+	b := d.model.(*bus)
+	if len(b.rx.data) > maxFrame || b.queued() > maxEcho {
+		t.Errorf("%d bytes of a frame and %d of its echo are kept", len(b.rx.data), b.queued())
+	}
+	d.until(time.Hour)
+	d.all()
+	d.write(time.Hour, read(1, 3, 0, 1))
+	d.until(2 * time.Hour)
+	if got := d.all(); len(got) != 8+7 {
+		t.Errorf("afterwards: % x", got)
 	}
 }

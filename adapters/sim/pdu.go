@@ -96,6 +96,9 @@ func (b *bank) serve(at time.Time, pdu []byte) []byte {
 	if code != 0 {
 		return exception(pdu[0], code)
 	}
+	if b.most > 0 && !r.table.bits() && r.quantity > b.most {
+		return exception(pdu[0], illegalValue)
+	}
 	if r.write != nil {
 		if !b.write(at, cell{r.table, r.address}, r.write) {
 			return exception(pdu[0], illegalAddress)

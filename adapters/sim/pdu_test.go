@@ -71,3 +71,12 @@ func TestCRC(t *testing.T) {
 		}
 	}
 }
+
+func TestMaxRegisters(t *testing.T) {
+	d, _ := newDesk(t, LineConfig{Kind: "rtu", NoPacing: true, Slaves: []SlaveConfig{{Unit: 1, MaxRegisters: 4, Points: registers(8)}}})
+	d.write(0, read(1, 3, 0, 5))
+	d.write(0, read(1, 3, 0, 4))
+	if got := d.all(); !bytes.Equal(got[:5], withCRC(1, 0x83, 3)) || len(got) != 5+13 {
+		t.Errorf("got % x", got)
+	}
+}

@@ -191,7 +191,11 @@ func (s *serial) unplug() error {
 // hangUp removes the link and closes the pty; mu is held.
 func (s *serial) hangUp() error {
 	s.model.cut()
-	err := errors.Join(os.Remove(s.link), s.ends.pty.Close(), s.ends.tty.Close())
+	err := os.Remove(s.link)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil // its folder was cleaned up before us
+	}
+	err = errors.Join(err, s.ends.pty.Close(), s.ends.tty.Close())
 	s.ends = nil
 	s.bell.ring() // ppoll must not look at the old descriptor any longer
 	return err

@@ -51,6 +51,7 @@ func newSlave(c *SlaveConfig, cal calendar, wake func()) *Slave {
 		chance:   rand.New(rand.NewPCG(c.Seed, uint64(c.Unit))),
 		stats:    SlaveStats{Faults: map[FaultKind]uint64{}},
 	}
+	s.bank.most = c.MaxRegisters
 	for _, f := range c.Faults {
 		s.faults = append(s.faults, fault{Fault: f})
 	}

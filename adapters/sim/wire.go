@@ -106,6 +106,13 @@ func (c *LineConfig) quietTime() time.Duration {
 	return c.charTime() * 7 / 2
 }
 
+// maxFrame bounds what is kept of a frame, and maxEcho what waits to be
+// echoed: a master that floods the line is not understood anyway.
+const (
+	maxFrame = 4096
+	maxEcho  = 64 << 10
+)
+
 // stragglers is how long an incomplete frame is kept where no silence ends it.
 const stragglers = 20 * time.Millisecond
 
@@ -122,10 +129,10 @@ func (w *wire) arrive(now time.Time, b []byte) {
 		w.rx = frame{data: w.rx.data[:0], from: from, to: from}
 		w.judge()
 	}
-	w.rx.data = append(w.rx.data, b...)
+	w.rx.data = append(w.rx.data, b[:min(len(b), maxFrame-len(w.rx.data))]...)
 	w.rx.to = from.Add(w.char * time.Duration(len(b)))
 	w.claim(w, from, w.rx.to)
-	if w.echo {
+	if w.echo && w.queued()+len(b) <= maxEcho {
 		w.runs = append(w.runs, run{owner: w, from: from, data: slices.Clone(b)})
 	}
 	w.advance(now)
