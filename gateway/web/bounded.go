@@ -6,6 +6,10 @@ import (
 	"sync/atomic"
 )
 
+// sendBuffer is how many bytes the kernel holds for a client that reads slowly
+// (it doubles this). Left to itself it takes megabytes for each.
+const sendBuffer = 64 << 10
+
 // bounded is a listener that holds a number of connections at most. Those
 // above it are closed at once rather than left waiting, so that a client
 // learns of it and a flood takes no file descriptors.
@@ -28,6 +32,9 @@ func (b *bounded) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if b.open.Add(1) <= b.most {
+			if tcp, ok := conn.(*net.TCPConn); ok {
+				_ = tcp.SetWriteBuffer(sendBuffer) // without it there is only more memory in use
+			}
 			return &boundedConn{Conn: conn, leave: func() { b.open.Add(-1) }}, nil
 		}
 		b.open.Add(-1)

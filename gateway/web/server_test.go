@@ -21,8 +21,9 @@ import (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	look := time.NewTicker(2 * time.Millisecond)
 	deadline := time.Now().Add(5 * time.Second)
-	for {
+	for range look.C {
 		buf := make([]byte, 1<<20)
 		stacks := string(buf[:runtime.Stack(buf, true)])
 		if strings.Count(stacks, "sluice/gateway/web.") <= 1 && !strings.Contains(stacks, "net/http.(*conn).serve") {
@@ -33,7 +34,6 @@ func TestMain(m *testing.M) {
 			code = 1
 			break
 		}
-		runtime.Gosched()
 	}
 	os.Exit(code)
 }
@@ -80,7 +80,7 @@ func cellar() *field {
 				LastOK: now, OK: 600, P50Seconds: 0.012, P99Seconds: 0.019,
 				Points: []Point{
 					{Name: "voltage", Topic: "home/floor1/meter/voltage", Value: json.RawMessage("231.4"), Unit: "V", Quality: "good", Time: now},
-					{Name: "relay", Topic: "home/floor1/meter/relay", Value: json.RawMessage("true"), Quality: "good", Time: now.Add(-5 * time.Second)},
+					{Name: "relay", Topic: "home/floor1/meter/relay", Value: json.RawMessage("true"), Quality: "good", Time: now.Add(-90 * time.Minute)},
 					{Name: "serial", Topic: "home/floor1/meter/serial", Value: json.RawMessage(`"A-17"`), Quality: "good", Time: now},
 					{Name: "energy", Topic: "home/floor1/meter/energy", Value: json.RawMessage("null"), Unit: "kWh", Quality: "bad_register", Time: now},
 					{Name: "new", Topic: "home/floor1/meter/new"},
@@ -100,7 +100,7 @@ func cellar() *field {
 
 // fast are limits that let a test see what otherwise takes seconds.
 var fast = limits{
-	read:     500 * time.Millisecond,
+	read:     5 * time.Second,
 	write:    5 * time.Second,
 	idle:     5 * time.Second,
 	shutdown: 2 * time.Second,
@@ -161,8 +161,13 @@ func ask(t testing.TB, s *Server, method, path, host string) (*http.Response, st
 // until polls a condition that another goroutine brings about.
 func until(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !done(); runtime.Gosched() {
-		if time.Now().After(deadline) {
+	look := time.NewTicker(2 * time.Millisecond)
+	defer look.Stop()
+	deadline := time.After(30 * time.Second)
+	for !done() {
+		select {
+		case <-look.C:
+		case <-deadline:
 			t.Fatalf("still not: %s", what)
 		}
 	}
