@@ -103,7 +103,7 @@ func (t *trie[P]) prune(n *node[P]) {
 			switch {
 			case kids.live == 0:
 				up.kids.Store(nil)
-			case kids.live*8 < len(kids.slots):
+			case int(kids.live)*8 < len(kids.slots):
 				up.kids.Store(kids.resized(t.gone))
 			}
 		}
@@ -115,8 +115,8 @@ func (t *trie[P]) prune(n *node[P]) {
 // Readers use slots alone; used and live are the writer's.
 type table[P any] struct {
 	slots []atomic.Pointer[node[P]] // a power of two
-	used  int                       // slots that are not nil
-	live  int                       // of them, without those marked gone
+	used  uint32                    // slots that are not nil
+	live  uint32                    // of them, without those marked gone
 }
 
 // Up to crowded slots a table may be full, as a probe then ends soon anyway.
@@ -161,9 +161,9 @@ func (t *table[P]) add(n, gone *node[P]) bool {
 
 func (t *table[P]) full() bool {
 	if len(t.slots) <= crowded {
-		return t.used == len(t.slots)
+		return int(t.used) == len(t.slots)
 	}
-	return t.used*4 >= len(t.slots)*3
+	return int(t.used)*4 >= len(t.slots)*3
 }
 
 func (t *table[P]) remove(n, gone *node[P]) {
@@ -181,8 +181,8 @@ func (t *table[P]) remove(n, gone *node[P]) {
 // resized copies the table with room for about as many nodes again. The old
 // one is left as it is for those who read it now.
 func (t *table[P]) resized(gone *node[P]) *table[P] {
-	size := 1
-	for size < t.live+1 || size > crowded && size*2 < t.live*3 {
+	size, live := 1, int(t.live)
+	for size < live+1 || size > crowded && size*2 < live*3 {
 		size *= 2
 	}
 	r := newTable[P](size)
