@@ -200,25 +200,29 @@ func TestMasterMayComeAndGo(t *testing.T) {
 }
 
 func TestNobodyListens(t *testing.T) {
-	f := play(t, LineConfig{Name: "u", Kind: "uart", NoPacing: true, Talkers: []TalkerConfig{{}}})
+	f := play(t, LineConfig{Name: "u", Kind: "uart", Baud: 4_000_000, Talkers: []TalkerConfig{{}}})
 	line := []byte(strings.Repeat("x", 99) + "\n")
-	for range 600 { // 60 kB: more than a pty keeps
+	const all = 60_000 // more than a pty keeps
+	for range all / len(line) {
 		if err := f.Talker("u", 0).Say(line); err != nil {
 			t.Fatal(err)
 		}
 	}
 	fresh := []byte("now\n")
-	wait(t, "what was said to cross", func() bool { return f.Stats("u").BytesOut == 60_000 })
+	wait(t, "what was said to cross", func() bool { return f.Stats("u").BytesOut == all })
 	if err := f.Talker("u", 0).Say(fresh); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "what was said to cross", func() bool { return f.Stats("u").BytesOut == 60_004 })
+	wait(t, "what was said to cross", func() bool { return f.Stats("u").BytesOut == all+4 })
 	m := open(t, f.Path("u"))
-	if got := m.take(5000, 200*ms); len(got) > 4096 || !bytes.HasSuffix(got, fresh) {
+	got := m.take(all+4, 300*ms)
+	t.Logf("%d of %d bytes were kept", len(got), all+4)
+	// How much the kernel keeps between its two buffers is its own affair.
+	if len(got) > all-full || !bytes.HasSuffix(got, fresh) {
 		t.Errorf("%d bytes were kept, ending in %q", len(got), got[max(0, len(got)-20):])
 	}
-	if s := f.Stats("u"); s.Lost == 0 {
-		t.Errorf("nothing counted as lost: %+v", s)
+	if s := f.Stats("u"); s.Lost < full {
+		t.Errorf("too little counted as lost: %+v", s)
 	}
 }
 
@@ -381,7 +385,10 @@ func TestUseFromManyGoroutines(t *testing.T) {
 	close(stop)
 	crowd.Wait()
 	for _, line := range []string{"bus", "net"} {
-		_ = f.Replug(line) // fails where it is plugged in
+		_ = f.Unplug(line) // fails where it is unplugged
+		if err := f.Replug(line); err != nil {
+			t.Fatal(err)
+		}
 		if err := f.Slave(line, 1).SetFault(); err != nil {
 			t.Fatal(err)
 		}
