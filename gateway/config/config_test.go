@@ -372,7 +372,7 @@ points.on = { send = "L {value}\n" }
 	if temp.From != "t" || temp.Scale != 0.1 || temp.Decimals != -1 || temp.Point.Writable || temp.Point.Unit != "°C" || temp.Send != "" || temp.Timeout != 0 {
 		t.Errorf("point %+v %+v", temp, *temp.Point)
 	}
-	if vent.Send != "V {value}\n" || vent.Expect.String() != "^OK" || vent.Timeout != 2*time.Second || !vent.Point.Writable || *vent.Point.Max != 9 {
+	if vent.Send != "V {value}\n" || vent.Expect != "^OK" || vent.Timeout != 2*time.Second || !vent.Point.Writable || *vent.Point.Max != 9 {
 		t.Errorf("point %+v %+v", vent, *vent.Point)
 	}
 	if topic := cfg.Devices[0].Points[0].Topic; topic != "abs/house/temp" {

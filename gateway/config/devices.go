@@ -49,6 +49,7 @@ func (b *binder) buildDevices(f *rawFile, cfg *Config) {
 		for i := range d.points {
 			out.Points = append(out.Points, d.points[i].published(&out, i))
 		}
+		b.askDevice(d.path, &out)
 		cfg.Devices = append(cfg.Devices, out)
 	}
 }
@@ -120,8 +121,12 @@ func (b *binder) modbusDevice(d *rawDevice, l *rawLine) *modbus.DeviceConfig {
 	switch {
 	case !d.has("unit"):
 		b.missing(d.node, d.title(), "unit")
-	case l.kind == line.RTU && b.fine(d.at("unit")) && (d.unit < 1 || d.unit > 247):
+	case !b.fine(d.at("unit")):
+	case l.kind == line.RTU && (d.unit < 1 || d.unit > 247):
 		b.bad(d.at("unit"), "", "%d is out of range: expected a unit id from 1 to 247 on a serial line", d.unit)
+	case d.unit < 1 || d.unit > 247 && d.unit != 255:
+		b.bad(d.at("unit"), "use 255 for a network device that has no unit id",
+			"%d is out of range: expected a unit id from 1 to 247, or 255", d.unit)
 	}
 	for i := range d.points {
 		p := &d.points[i]
@@ -144,10 +149,10 @@ func (b *binder) checkOverlap(d *rawDevice, c *modbus.DeviceConfig) {
 		if !b.fine(d.points[i].path) {
 			continue
 		}
-		for r := range registers(p.Type) {
+		for r := range p.Type.Width() {
 			at := register{p.Table, int(p.Address) + r}
 			if other, is := taken[at]; is {
-				b.warn(d.points[i].at(tableNames[p.Table]), "check the address and the type of both",
+				b.warn(d.points[i].at(p.Table.String()), "check the address and the type of both",
 					"point %q overlaps point %q of the same device", p.Point.Name, other)
 				break
 			}

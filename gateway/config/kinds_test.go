@@ -81,7 +81,7 @@ func TestWireAddress(t *testing.T) {
 	}
 	for _, tt := range good {
 		if got, text, _ := tt.num.wireAddress(tt.table, tt.n); got != tt.want || text != "" {
-			t.Errorf("%s %s %d is %d on the wire (%s), want %d", tt.num, tableNames[tt.table], tt.n, got, text, tt.want)
+			t.Errorf("%s %s %d is %d on the wire (%s), want %d", tt.num, tt.table, tt.n, got, text, tt.want)
 		}
 	}
 	bad := []struct {
@@ -106,7 +106,7 @@ func TestWireAddress(t *testing.T) {
 	for _, tt := range bad {
 		_, text, hint := tt.num.wireAddress(tt.table, tt.n)
 		if !strings.Contains(text, tt.text) || !strings.Contains(hint, tt.hint) || tt.hint == "" && tt.num != byManual && hint != "" {
-			t.Errorf("%s %s %d: %q, %q, want %q, %q", tt.num, tableNames[tt.table], tt.n, text, hint, tt.text, tt.hint)
+			t.Errorf("%s %s %d: %q, %q, want %q, %q", tt.num, tt.table, tt.n, text, hint, tt.text, tt.hint)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
+
+	"sluice/adapters/line"
 )
 
 // maxFile bounds a configuration file, in bytes. A thousand devices with ten
@@ -69,26 +71,40 @@ func (b *binder) build(f *rawFile) *Config {
 	b.buildUpstreams(f, cfg)
 	b.buildLines(f, cfg)
 	b.buildDevices(f, cfg)
+	b.askRooms(f, cfg)
 	if len(b.problems) == 0 {
-		b.askRooms(f, cfg)
 		b.warnOfLoad(f, cfg)
 	}
 	return cfg
 }
 
-// askRooms lets each room judge its own configuration. What they find was not
-// found here, where more is known of the file.
+// askRooms lets each room judge its own configuration, as far as nothing is
+// wrong with it so far: what follows from one mistake is not told as another.
 func (b *binder) askRooms(f *rawFile, cfg *Config) {
-	b.ask(f.web.path, cfg.Web.Validate())
+	if b.fine(f.broker.path) {
+		b.ask(f.broker.path, cfg.Broker.Validate())
+	}
+	if b.fine(f.web.path) {
+		b.ask(f.web.path, cfg.Web.Validate())
+	}
 	for i := range cfg.Upstreams {
-		b.ask(f.upstreams[i].path, cfg.Upstreams[i].Validate())
+		if b.fine(f.upstreams[i].path, "gateway") {
+			b.ask(f.upstreams[i].path, cfg.Upstreams[i].Validate())
+		}
 	}
 	for i := range cfg.Lines {
 		l := cfg.Lines[i].Config
-		if cfg.Lines[i].Sim && l.Kind == "tcp" {
+		if cfg.Lines[i].Sim && l.Kind == line.TCP {
 			l.Port = "127.0.0.1:502" // stands for the simulated endpoint
 		}
 		b.ask(f.lines[i].path, l.Validate())
+	}
+}
+
+// askDevice is askRooms for one device.
+func (b *binder) askDevice(path string, d *Device) {
+	if d.Modbus != nil && b.fine(path) {
+		b.ask(path, d.Modbus.Validate())
 	}
 }
 

@@ -25,10 +25,6 @@ var manualBase = map[modbus.Table][2]int64{
 	modbus.Holding:  {40000, 400000},
 }
 
-var tableNames = map[modbus.Table]string{
-	modbus.Coil: "coil", modbus.Discrete: "discrete", modbus.Input: "input", modbus.Holding: "holding",
-}
-
 // wireAddress turns the number n of a register or bit, as the device's manual
 // counts, into the address on the wire. Otherwise text says in the manual's
 // own numbers what is expected, and hint what may have been meant.
@@ -64,10 +60,10 @@ func (num numbering) wireAddress(table modbus.Table, n int64) (wire uint16, text
 		text = fmt.Sprintf(`%d is no coil: expected 1 to 65536, as numbering is "40001"`, n)
 	} else {
 		text = fmt.Sprintf(`%d is no %s: expected %d to %d or %d to %d, as numbering is "40001"`,
-			n, tableNames[table], base[0]+1, base[0]+9999, base[1]+1, base[1]+65536)
+			n, table, base[0]+1, base[0]+9999, base[1]+1, base[1]+65536)
 	}
 	switch other := manualTable(n); {
-	case other != "" && other != tableNames[table]:
+	case other != "" && other != table.String():
 		hint = fmt.Sprintf("did you mean %s = %d?", other, n)
 	case n >= 0 && n <= 65536:
 		hint = `if the manual counts from 0 or from 1, set numbering = "pdu" or "one"`
@@ -80,7 +76,7 @@ func (num numbering) wireAddress(table modbus.Table, n int64) (wire uint16, text
 func manualTable(n int64) string {
 	for table, base := range manualBase {
 		if table != modbus.Coil && (n > base[0] && n <= base[0]+9999 || n > base[1] && n <= base[1]+65536) {
-			return tableNames[table]
+			return table.String()
 		}
 	}
 	return ""

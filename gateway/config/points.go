@@ -87,7 +87,7 @@ func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 	addresses := map[string]int64{"coil": p.coil, "discrete": p.discrete, "input": p.input, "holding": p.holding}
 	kind := ""
 	for _, table := range []modbus.Table{modbus.Coil, modbus.Discrete, modbus.Input, modbus.Holding} {
-		word := tableNames[table]
+		word := table.String()
 		switch {
 		case !p.has(word):
 			continue
@@ -118,8 +118,8 @@ func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 	if kind != "" {
 		b.checkModbusKeys(p, kind, bit, c.Type)
 	}
-	if b.fine(p.path) && int(c.Address)+registers(c.Type) > 65536 {
-		b.bad(p.at(kind), "", "a value of %d registers does not fit here: the table ends with address 65535", registers(c.Type))
+	if b.fine(p.path) && int(c.Address)+c.Type.Width() > 65536 {
+		b.bad(p.at(kind), "", "a value of %d registers does not fit here: the table ends with address 65535", c.Type.Width())
 	}
 	b.checkBounds(p, p.has("write"), `the key "write"`)
 	c.Point = p.point(d.name, c.Write != modbus.ReadOnly)
@@ -150,21 +150,15 @@ func (b *binder) checkModbusKeys(p *rawPoint, kind string, bit bool, typ modbus.
 	}
 }
 
-// registers tells how many registers a value takes.
-func registers(t modbus.Type) int {
-	switch t {
-	case modbus.U32, modbus.I32, modbus.F32:
-		return 2
-	}
-	return 1
-}
-
 // uartPoint turns a point of a device on a UART into the listener's
 // configuration.
 func (b *binder) uartPoint(d *rawDevice, p *rawPoint) uart.PointConfig {
 	c := uart.PointConfig{
 		From: p.from, Scale: p.scale, Offset: p.offset, Decimals: p.decimals,
-		Send: p.send, Expect: p.expect, Timeout: p.timeout,
+		Send: p.send, Timeout: p.timeout,
+	}
+	if p.expect != nil {
+		c.Expect = p.expect.String()
 	}
 	if !p.has("from") && !p.has("send") && b.fine(p.path) {
 		b.badKey(p.path, "", "point %q needs \"from\", a group of match, or \"send\", a command", p.name)

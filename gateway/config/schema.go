@@ -261,7 +261,7 @@ var pointTable = table[rawPoint]{
 	key("offset", number, func(p *rawPoint) *float64 { return &p.offset }),
 	key("decimals", integer[int](0, 9), func(p *rawPoint) *int { return &p.decimals }),
 	key("unit", text("a physical unit"), func(p *rawPoint) *string { return &p.unit }),
-	key("every", duration(0, 365*day), func(p *rawPoint) *time.Duration { return &p.every }),
+	key("every", duration(time.Millisecond, 365*day), func(p *rawPoint) *time.Duration { return &p.every }),
 	key("write", writeMode, func(p *rawPoint) *modbus.WriteMode { return &p.write }),
 	key("min", optional(number), func(p *rawPoint) **float64 { return &p.min }),
 	key("max", optional(number), func(p *rawPoint) **float64 { return &p.max }),
