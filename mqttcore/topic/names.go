@@ -38,8 +38,8 @@ func (m *Names[V]) Put(name string, v V) (old V, existed bool) {
 	defer m.mu.Unlock()
 	n := &m.trie.root
 	for off := 0; off <= len(name); {
-		level, next := cut(name, off)
-		n = m.trie.grow(n, level, next > len(name))
+		l, next := m.trie.cut(name, off)
+		n = m.trie.grow(n, l, next > len(name))
 		off = next
 	}
 	was := n.own.Load()
@@ -56,8 +56,8 @@ func (m *Names[V]) Put(name string, v V) (old V, existed bool) {
 func (m *Names[V]) find(name string) *node[named[V]] {
 	n := &m.trie.root
 	for off := 0; off <= len(name) && n != nil; {
-		level, next := cut(name, off)
-		n = m.trie.kid(n, level)
+		l, next := m.trie.cut(name, off)
+		n = n.kid(l)
 		off = next
 	}
 	return n
@@ -98,7 +98,7 @@ func (m *Names[V]) Len() int { return int(m.len.Load()) }
 // All goes through all names, in no order. Changes are allowed meanwhile.
 func (m *Names[V]) All() iter.Seq2[string, V] {
 	return func(yield func(string, V) bool) {
-		w := walk[V]{names: m, filter: "#", fn: yield}
+		w := walk[V]{trie: &m.trie, filter: "#", fn: yield}
 		w.run(false)
 	}
 }
@@ -109,79 +109,6 @@ func (m *Names[V]) Match(filter string, fn func(name string, v V) bool) {
 	if filter == "" {
 		return
 	}
-	w := walk[V]{names: m, filter: filter, fn: fn}
+	w := walk[V]{trie: &m.trie, filter: filter, fn: fn}
 	w.run(true)
-}
-
-// walk is one search for the names that a filter matches.
-type walk[V any] struct {
-	names  *Names[V]
-	filter string
-	fn     func(string, V) bool
-	todo   []siblings[V] // at most one per level
-}
-
-// siblings are children still to be looked at: those from slot i on.
-type siblings[V any] struct {
-	kids *table[named[V]]
-	i    int
-	off  int  // in the filter: what comes after their level
-	top  bool // the first level, where a wildcard does not mean names with $
-}
-
-// run looks through the trie. hide leaves out names that start with $ where
-// the filter starts with a wildcard [MQTT-4.7.2-1].
-func (w *walk[V]) run(hide bool) {
-	if !w.down(&w.names.trie.root, 0, hide) {
-		return
-	}
-	for len(w.todo) > 0 {
-		s := &w.todo[len(w.todo)-1]
-		if s.i == len(s.kids.slots) {
-			w.todo = w.todo[:len(w.todo)-1]
-			continue
-		}
-		n := s.kids.slots[s.i].Load()
-		s.i++
-		if n == nil || s.top && len(n.level) > 0 && n.level[0] == '$' {
-			continue
-		}
-		if !w.down(n, s.off, false) {
-			return
-		}
-	}
-}
-
-// down follows the filter from off on, below n: past literal levels at once, at
-// a wildcard by leaving the children to run. It returns false when fn does.
-func (w *walk[V]) down(n *node[named[V]], off int, top bool) bool {
-	for off <= len(w.filter) {
-		level, next := cut(w.filter, off)
-		switch level {
-		case "#":
-			next = off // and the same for everything below
-			if !w.tell(n) {
-				return false
-			}
-			fallthrough
-		case "+":
-			if kids := n.kids.Load(); kids != nil {
-				w.todo = append(w.todo, siblings[V]{kids, 0, next, top})
-			}
-			return true
-		}
-		if n = w.names.trie.kid(n, level); n == nil {
-			return true
-		}
-		off, top = next, false
-	}
-	return w.tell(n)
-}
-
-// tell calls fn if a name ends at n.
-func (w *walk[V]) tell(n *node[named[V]]) bool {
-	if x := n.own.Load(); x != nil {
-		return w.fn(x.name, x.value)
-	}
-	return true
 }

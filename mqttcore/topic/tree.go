@@ -32,12 +32,12 @@ func (t *Tree[S, V]) Set(filter string, s S, v V) (old V, existed bool) {
 	n := &t.trie.root
 	place := &n.own
 	for off := 0; off <= len(filter); {
-		level, next := cut(filter, off)
-		if level == "#" {
+		l, next := t.trie.cut(filter, off)
+		if l.text == "#" {
 			place = &n.rest
 			break
 		}
-		n = t.trie.grow(n, level, next > len(filter))
+		n = t.trie.grow(n, l, next > len(filter))
 		place = &n.own
 		off = next
 	}
@@ -60,14 +60,14 @@ func (t *Tree[S, V]) Set(filter string, s S, v V) (old V, existed bool) {
 func (t *Tree[S, V]) find(filter string) (n *node[audience[S, V]], rest bool) {
 	n = &t.trie.root
 	for off := 0; off <= len(filter) && n != nil; {
-		level, next := cut(filter, off)
-		switch level {
+		l, next := t.trie.cut(filter, off)
+		switch l.text {
 		case "#":
 			return n, true
 		case "+":
 			n = n.plus.Load()
 		default:
-			n = t.trie.kid(n, level)
+			n = n.kid(l)
 		}
 		off = next
 	}
@@ -135,37 +135,42 @@ func (t *Tree[S, V]) Match(name string, fn func(s S, v V)) {
 		return
 	}
 	type branch struct {
-		n   *node[audience[S, V]]
-		off int // in name: the level to look at below n
+		n     *node[audience[S, V]]
+		depth int // levels of the name behind it
 	}
-	// At most one branch waits per level; most topics have fewer levels.
-	var room [16]branch
-	todo := room[:0]
+	// Most names have no more levels than this; the others take a slice. At
+	// most one branch waits per level.
+	var levelRoom [12]level
+	var todoRoom [12]branch
+	levels, todo := levelRoom[:0], todoRoom[:0]
+	off := 0 // where the name goes on after levels
 	// $ names are not for filters that start with a wildcard [MQTT-4.7.2-1].
 	hidden := name[0] == '$'
-	n, off := &t.trie.root, 0
+	at := branch{n: &t.trie.root}
 	for {
 		if !hidden {
-			n.rest.Load().each(fn)
+			at.n.rest.Load().each(fn)
 		}
-		if off > len(name) {
-			n.own.Load().each(fn)
+		if at.depth == len(levels) && off <= len(name) {
+			l, next := t.trie.cut(name, off)
+			levels, off = append(levels, l), next
+		}
+		if at.depth == len(levels) {
+			at.n.own.Load().each(fn)
 		} else {
-			level, next := cut(name, off)
-			if p := n.plus.Load(); p != nil && !hidden {
-				todo = append(todo, branch{p, next})
+			if p := at.n.plus.Load(); p != nil && !hidden {
+				todo = append(todo, branch{p, at.depth + 1})
 			}
 			hidden = false
-			if n = t.trie.kid(n, level); n != nil {
-				off = next
+			if k := at.n.kid(levels[at.depth]); k != nil {
+				at = branch{k, at.depth + 1}
 				continue
 			}
 		}
 		if len(todo) == 0 {
 			return
 		}
-		n, off = todo[len(todo)-1].n, todo[len(todo)-1].off
-		todo = todo[:len(todo)-1]
+		at, todo = todo[len(todo)-1], todo[:len(todo)-1]
 	}
 }
 

@@ -11,8 +11,7 @@ import (
 // follow them without waiting. A node that was pruned may still be under a
 // reader's feet: it stays as it was and is simply no longer found.
 type node[P any] struct {
-	level  string // this level's text; does not change
-	hash   uint64 // of level
+	level  level // does not change
 	parent *node[P]
 	kids   atomic.Pointer[table[P]] // nil: none
 	own    atomic.Pointer[P]        // of the topic that ends here; nil: none
@@ -31,7 +30,7 @@ type trie[P any] struct {
 
 func (t *trie[P]) init() {
 	t.seed = maphash.MakeSeed()
-	t.gone = &node[P]{level: "#"}
+	t.gone = &node[P]{level: level{text: "#"}}
 }
 
 // cut splits off the level that starts at off; next is where the following one
@@ -43,38 +42,49 @@ func cut(s string, off int) (level string, next int) {
 	return s[off:], len(s) + 1
 }
 
+// level is one level of a topic that is looked up, hashed once however many
+// nodes it is looked for in.
+type level struct {
+	text string
+	hash uint64
+}
+
+// cut splits off the level of s that starts at off, as the function does.
+func (t *trie[P]) cut(s string, off int) (l level, next int) {
+	text, next := cut(s, off)
+	return level{text, maphash.String(t.seed, text)}, next
+}
+
 // kid finds the child for a level.
-func (t *trie[P]) kid(n *node[P], level string) *node[P] {
-	kids := n.kids.Load()
-	if kids == nil {
-		return nil
+func (n *node[P]) kid(l level) *node[P] {
+	if kids := n.kids.Load(); kids != nil {
+		return kids.find(l)
 	}
-	return kids.find(level, maphash.String(t.seed, level))
+	return nil
 }
 
 // grow finds or makes the child for a level. last says that the topic ends
 // with it: then the text of the level is shared with the topic, which whoever
 // holds the topic pays for. Others are copied so as not to keep all of it.
-func (t *trie[P]) grow(n *node[P], level string, last bool) *node[P] {
-	if level == "+" {
+func (t *trie[P]) grow(n *node[P], l level, last bool) *node[P] {
+	if l.text == "+" {
 		if p := n.plus.Load(); p != nil {
 			return p
 		}
-		p := &node[P]{level: "+", parent: n}
+		p := &node[P]{level: l, parent: n}
 		n.plus.Store(p)
 		return p
 	}
-	hash := maphash.String(t.seed, level)
 	kids := n.kids.Load()
 	if kids != nil {
-		if k := kids.find(level, hash); k != nil {
+		if k := kids.find(l); k != nil {
 			return k
 		}
 	}
 	if !last {
-		level = strings.Clone(level)
+		l.text = strings.Clone(l.text)
 	}
-	k := &node[P]{level: level, hash: hash, parent: n}
+	k := &node[P]{level: l, parent: n}
 	if kids == nil {
 		kids = newTable[P](1)
 		kids.add(k, t.gone)
@@ -95,7 +105,7 @@ func (t *trie[P]) prune(n *node[P]) {
 	for n != &t.root && n.own.Load() == nil && n.rest.Load() == nil &&
 		n.kids.Load() == nil && n.plus.Load() == nil {
 		up := n.parent
-		if n.level == "+" {
+		if n.level.text == "+" {
 			up.plus.Store(nil)
 		} else {
 			kids := up.kids.Load()
@@ -126,14 +136,11 @@ func newTable[P any](size int) *table[P] {
 	return &table[P]{slots: make([]atomic.Pointer[node[P]], size)}
 }
 
-func (t *table[P]) find(level string, hash uint64) *node[P] {
+func (t *table[P]) find(l level) *node[P] {
 	mask := uint64(len(t.slots) - 1)
 	for i := range uint64(len(t.slots)) {
-		n := t.slots[(hash+i)&mask].Load()
-		if n == nil {
-			return nil
-		}
-		if n.hash == hash && n.level == level {
+		n := t.slots[(l.hash+i)&mask].Load()
+		if n == nil || n.level == l {
 			return n
 		}
 	}
@@ -146,7 +153,7 @@ func (t *table[P]) add(n, gone *node[P]) bool {
 		return false
 	}
 	mask := uint64(len(t.slots) - 1)
-	for i := n.hash; ; i++ {
+	for i := n.level.hash; ; i++ {
 		slot := &t.slots[i&mask]
 		if was := slot.Load(); was == nil || was == gone {
 			if was == nil {
@@ -169,7 +176,7 @@ func (t *table[P]) full() bool {
 func (t *table[P]) remove(n, gone *node[P]) {
 	mask := uint64(len(t.slots) - 1)
 	for i := range uint64(len(t.slots)) {
-		slot := &t.slots[(n.hash+i)&mask]
+		slot := &t.slots[(n.level.hash+i)&mask]
 		if slot.Load() == n {
 			slot.Store(gone)
 			t.live--
