@@ -26,6 +26,8 @@ type rig struct {
 	dir  string
 	cfg  Config
 	stop func()
+
+	gather time.Duration // of the store's commits
 }
 
 // start runs a broker on a free port of loopback. It stops with the test.
@@ -47,7 +49,7 @@ func (r *rig) up() {
 	if os.Getenv("SLUICE_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	st, err := store.Open(store.Options{Dir: r.dir, Log: log})
+	st, err := store.Open(store.Options{Dir: r.dir, Log: log, CommitInterval: r.gather})
 	if err != nil {
 		r.t.Fatal(err)
 	}

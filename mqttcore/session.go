@@ -53,6 +53,8 @@ type session struct {
 	queue       *store.Queue // of a durable session while it is connected
 	wait        []queued     // of others: messages beyond the window, oldest first
 	waitBytes   int
+	pumper      *conn // whose goroutine pumps from the log now
+	pumpMore    bool  // it is to go on
 	inbound     pidSet // QoS 2 identifiers received and not released
 	uncommitted int    // changes of inbound that are not on disk yet
 }
@@ -107,31 +109,64 @@ func send[T ~string | ~[]byte](s *session, c *conn, topic T, payload []byte, out
 }
 
 // pump sends what the window allows. It is called when something was
-// acknowledged, committed or written.
+// acknowledged, committed or written. One goroutine does it at a time; others
+// leave it to that one.
 func (s *session) pump(c *conn) {
-	s.mu.Lock()
-	var rels []pubrel
-	var err error
-	if s.conn.Load() == c {
-		if s.sid == 0 {
-			s.pumpMemory(c)
-		} else if s.queue != nil {
-			rels, err = s.pumpLog(c)
+	for first := true; ; first = false {
+		rel, q, more, err := s.pumpSome(c, first)
+		if err != nil {
+			c.b.storeRefused(err)
+			c.evict(packet.ImplementationSpecificError, "queue: "+err.Error())
 		}
-	}
-	q := s.queue
-	s.mu.Unlock()
-	for _, rel := range rels {
-		if rel.onDisk {
+		if !more {
+			return
+		}
+		switch {
+		case rel.seq == 0:
+		case rel.onDisk:
 			c.answer(packet.PUBREL, packetID(rel.seq), packet.Success)
-		} else {
+		default:
 			c.release(q, rel.seq)
 		}
 	}
-	if err != nil {
-		c.b.storeRefused(err)
-		c.evict(packet.ImplementationSpecificError, "queue: "+err.Error())
+}
+
+// pubrel is a PUBREL owed. If not onDisk it waits for the disk once more, as
+// the connection that waited for it is gone.
+type pubrel struct {
+	seq    uint64
+	onDisk bool
+}
+
+// pumpSome sends up to the next PUBREL, which it leaves to the caller: its
+// queue may not be entered with mu held. more asks for another call.
+func (s *session) pumpSome(c *conn, first bool) (rel pubrel, q *store.Queue, more bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn.Load() != c {
+		return rel, nil, false, nil
 	}
+	if s.sid == 0 {
+		s.pumpMemory(c)
+		return rel, nil, false, nil
+	}
+	if first && s.pumper == c {
+		s.pumpMore = true
+		return rel, nil, false, nil
+	}
+	if s.queue == nil {
+		return rel, nil, false, nil
+	}
+	s.pumper = c
+	rel, err = s.pumpLog(c)
+	more = err == nil && (rel.seq != 0 || s.pumpMore)
+	if rel.seq == 0 {
+		s.pumpMore = false
+	}
+	if !more {
+		s.pumper = nil
+	}
+	return rel, s.queue, more, err
 }
 
 func (s *session) pumpMemory(c *conn) {
@@ -161,21 +196,13 @@ func (s *session) pumpMemory(c *conn) {
 	}
 }
 
-// pubrel is a PUBREL owed. If not onDisk it waits for the disk once more, as
-// the connection that waited for it is gone.
-type pubrel struct {
-	seq    uint64
-	onDisk bool
-}
-
-// pumpLog sends from the log. PUBRELs are left to the caller, as their queue
-// may not be entered with mu held.
-func (s *session) pumpLog(c *conn) (rels []pubrel, err error) {
+// pumpLog sends from the log, until a PUBREL is owed.
+func (s *session) pumpLog(c *conn) (rel pubrel, err error) {
 	var d store.Delivery
 	for !s.win.full() && !c.congested() {
 		ok, err := s.queue.Next(&d)
 		if err != nil || !ok {
-			return rels, err
+			return rel, err
 		}
 		was := s.win.phase(d.Seq)
 		switch {
@@ -185,12 +212,10 @@ func (s *session) pumpLog(c *conn) (rels []pubrel, err error) {
 			continue
 		case was == releasing:
 			s.win.sent(d.Seq, releasing)
-			rels = append(rels, pubrel{d.Seq, false})
-			continue
+			return pubrel{d.Seq, false}, nil
 		case was == awaitPubcomp || d.Released:
 			s.win.sent(d.Seq, awaitPubcomp)
-			rels = append(rels, pubrel{d.Seq, true})
-			continue
+			return pubrel{d.Seq, true}, nil
 		}
 		out := packet.Outgoing{Dup: d.Sent, Retain: d.Retain, QoS: d.QoS, PacketID: packetID(d.Seq),
 			SubIDs: d.SubIDs, HasExpiry: d.HasExpiry, Expiry: d.Expiry, Props: d.Props}
@@ -212,7 +237,7 @@ func (s *session) pumpLog(c *conn) (rels []pubrel, err error) {
 		post(c, d.Topic, d.Payload, &out)
 		c.b.count.publishSent.add(1)
 	}
-	return rels, nil
+	return rel, nil
 }
 
 const reasonTooLarge store.Reason = "larger than the client's maximum packet size"
