@@ -74,26 +74,26 @@ type binder struct {
 	sections []section
 	problems Problems
 	warnings Problems
-	// faulty holds the paths that have a problem already: one mistake is told
-	// once.
+	// faulty holds the paths that have a problem in them already: one mistake
+	// is told once.
 	faulty map[string]bool
 }
 
 // bad reports that the value at path is not what was expected.
 func (b *binder) bad(path, hint, format string, args ...any) {
-	b.faulty[path] = true
+	b.blame(path)
 	b.problems = append(b.problems, b.problem(path, atValue, hint, fmt.Sprintf(format, args...)))
 }
 
 // badKey is bad for the key itself.
 func (b *binder) badKey(path, hint, format string, args ...any) {
-	b.faulty[path] = true
+	b.blame(path)
 	b.problems = append(b.problems, b.problem(path, atKey, hint, fmt.Sprintf(format, args...)))
 }
 
 // secret is bad for a value that must not be shown.
 func (b *binder) secret(path, hint, format string, args ...any) {
-	b.faulty[path] = true
+	b.blame(path)
 	b.problems = append(b.problems, b.problem(path, unseen, hint, fmt.Sprintf(format, args...)))
 }
 
@@ -102,17 +102,17 @@ func (b *binder) warn(path, hint, format string, args ...any) {
 	b.warnings = append(b.warnings, b.problem(path, atValue, hint, fmt.Sprintf(format, args...)))
 }
 
+// blame notes that something at path is wrong, and so with all it is part of.
+func (b *binder) blame(path string) {
+	for more := true; more; path, more = parent(path) {
+		b.faulty[path] = true
+	}
+}
+
 // fine reports whether none of the paths, nor anything inside them, has a
 // problem.
 func (b *binder) fine(paths ...string) bool {
-	for faulty := range b.faulty {
-		for _, p := range paths {
-			if rest, in := strings.CutPrefix(faulty, p); in && (rest == "" || rest[0] == '.' || rest[0] == '[') {
-				return false
-			}
-		}
-	}
-	return true
+	return !slices.ContainsFunc(paths, func(p string) bool { return b.faulty[p] })
 }
 
 // bindTable binds the table at path field by field and reports keys it does

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sluice/mqttcore"
+)
+
+func TestDataFolder(t *testing.T) {
+	tests := []struct{ state, key, want string }{
+		{"", "", "/etc/sluice/data"},
+		{"/var/lib/sluice", "", "/var/lib/sluice"},
+		{"/var/lib/sluice:/var/lib/more", "", "/var/lib/sluice"},
+		{"/var/lib/sluice", `data = "log"`, "/etc/sluice/log"},
+		{"", `data = "/srv/log"`, "/srv/log"},
+		{"", `data = "../log"`, "/etc/log"},
+	}
+	for _, tt := range tests {
+		t.Setenv("STATE_DIRECTORY", tt.state)
+		if got := parse(t, "[gateway]\n"+tt.key).Store.Dir; got != tt.want {
+			t.Errorf("with %q and %q data is in %s, want %s", tt.state, tt.key, got, tt.want)
+		}
+	}
+}
+
+func TestBroker(t *testing.T) {
+	cfg := parse(t, `
+[broker]
+listen             = ["tcp://:1884", "tcp://127.0.0.1:0"]
+anonymous          = true
+max_connections    = 20
+max_packet_size    = "4MiB"
+receive_maximum    = 7
+session_expiry_max = "7d"
+max_inflight       = 3
+durability         = "250ms"
+[web]
+listen = ""`)
+	want := mqttcore.Config{
+		Listen: []string{"tcp://:1884", "tcp://127.0.0.1:0"}, Anonymous: true, MaxConnections: 20, MaxPacketSize: 4 << 20,
+		ReceiveMaximum: 7, SessionExpiryMax: 7 * day, MaxInflight: 3,
+	}
+	if diff := cmp.Diff(want, cfg.Broker); diff != "" {
+		t.Errorf("broker (-want +got):\n%s", diff)
+	}
+	if cfg.Web.Listen != "" {
+		t.Errorf("the web page listens on %s", cfg.Web.Listen)
+	}
+	if cfg.Store.CommitInterval != 250*time.Millisecond {
+		t.Errorf("commits gather for %v", cfg.Store.CommitInterval)
+	}
+	// Two of the longest packets must fit into one segment.
+	if cfg.Store.SegmentSize < 2*4*mib || cfg.Store.SegmentSize%4096 != 0 {
+		t.Errorf("segments of %d bytes", cfg.Store.SegmentSize)
+	}
+}
+
+func TestUpstreams(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "pw"), []byte("päss wörd \r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Parse(filepath.Join(dir, "config.toml"), []byte(`
+[gateway]
+id = "cellar"
+
+[[upstream]]
+name = "cloud"
+url  = "mqtt://mq.example.com"
+out  = ["home/#"]
+
+[[upstream]]
+name           = "office"
+url            = "mqtt://10.0.0.7:1884"
+version        = 5
+client_id      = "other"
+username       = "u"
+password_file  = "pw"
+keepalive      = "1m"
+session_expiry = "1h30m"
+in             = ["home/+/+/set"]
+prefix         = "site7/"
+qos            = 2
+queue          = { max_bytes = "2GiB" }
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cloud, office := cfg.Upstreams[0], cfg.Upstreams[1]
+	if cloud.ClientID != "cellar" || cloud.QoS != 1 || cloud.KeepAlive != 30*time.Second || cloud.SessionExpiry != 7*day ||
+		cloud.QueueMaxBytes != gib || cloud.Availability != "sluice/cellar/availability" {
+		t.Errorf("defaults: %+v", cloud.Config)
+	}
+	if office.ClientID != "other" || office.Username != "u" || string(office.Password) != "päss wörd " || office.KeepAlive != time.Minute ||
+		office.SessionExpiry != 90*time.Minute || !cmp.Equal(office.In, []string{"home/+/+/set"}) || office.Prefix != "site7/" ||
+		office.QoS != 2 || office.QueueMaxBytes != 2*gib {
+		t.Errorf("given: %+v", office.Config)
+	}
+	if cfg.Store.MaxBytes != 2*gib {
+		t.Errorf("the log may have %d bytes", cfg.Store.MaxBytes)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		for _, shown := range []string{fmt.Sprintf(verb, cfg), fmt.Sprintf(verb, office), fmt.Sprintf(verb, cfg.Upstreams)} {
+			if strings.Contains(shown, "wörd") || strings.Contains(shown, "112, 195") {
+				t.Errorf("%s shows the password: %s", verb, shown)
+			}
+		}
+	}
+}
+
+func TestSmallQueue(t *testing.T) {
+	cfg := parse(t, "[[upstream]]\nname = \"a\"\nurl = \"mqtt://x\"\nout = [\"#\"]\nqueue = { max_bytes = \"1MiB\" }")
+	if s := cfg.Store; s.MaxBytes != mib || s.SegmentSize != 256*kib {
+		t.Errorf("%d bytes in segments of %d", s.MaxBytes, s.SegmentSize)
+	}
+}
+
+func TestPasswordFile(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string, mode os.FileMode) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file("empty", "\n", 0o600)
+	file("long", strings.Repeat("x", 70000), 0o600)
+	file("open", "hunter2\n", 0o644)
+	tests := []struct{ name, want string }{
+		{"empty", "is empty: expected a password in it"},
+		{"long", "expected a file with one password"},
+		{".", "expected a file with one password"},
+		{"open", "everyone on this machine can read the password"},
+		{"none", "no such file"},
+	}
+	for _, tt := range tests {
+		src := "[[upstream]]\nname = \"a\"\nurl = \"mqtt://x\"\nout = [\"#\"]\nusername = \"u\"\npassword_file = \"" + tt.name + "\"\n"
+		cfg, err := Parse(filepath.Join(dir, "c.toml"), []byte(src))
+		var said string
+		if err != nil {
+			said = err.Error()
+		} else {
+			said = cfg.Warnings.Error()
+		}
+		if !strings.Contains(said, tt.want) || !strings.Contains(said, "c.toml:6:17: ") || strings.Contains(said, "hunter2") {
+			t.Errorf("with the file %q it says %q, want %q", tt.name, said, tt.want)
+		}
+	}
+}
