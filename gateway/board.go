@@ -154,10 +154,7 @@ func (w *watcher) offer(r row) {
 	}
 	w.rows = append(w.rows, r)
 	w.mu.Unlock()
-	select {
-	case w.more <- struct{}{}:
-	default:
-	}
+	poke(w.more)
 }
 
 // take waits for readings and takes all that wait, with how many were dropped

@@ -72,7 +72,7 @@ func (h *health) report(ctx context.Context) {
 
 // beat sends a message through the broker to nobody in particular.
 func (h *health) beat(ctx context.Context) {
-	_ = h.g.broker.Publish(ctx, mqttcore.Message{Topic: h.topic("beat")}) // that it returns is the point
+	_ = h.g.broker.Publish(ctx, mqttcore.Message{Topic: "$SYS/sluice/beat"}) // that it returns is the point
 }
 
 func (h *health) publishJSON(ctx context.Context, topic string, v any) {
@@ -114,8 +114,8 @@ func (h *health) sentence() string {
 // or an upstream that is away is the field's trouble, not the gateway's.
 func (h *health) Health() []string {
 	var reasons []string
-	if failed := h.g.store.Stats().Failed; failed != "" {
-		reasons = append(reasons, "the durable log accepts nothing: "+failed)
+	if err := h.g.store.Stats().Err; err != nil {
+		reasons = append(reasons, "the durable log accepts nothing: "+err.Error())
 	}
 	if h.g.readings.broken.Load() {
 		reasons = append(reasons, "the broker refuses readings")
@@ -129,6 +129,14 @@ func (h *health) Health() []string {
 // Status implements web.Source.
 func (h *health) Status() web.Status {
 	b, s := h.g.broker.Stats(), h.g.store.Stats()
+	failed := ""
+	if s.Err != nil {
+		failed = s.Err.Error()
+	}
+	var lost uint64
+	for _, n := range s.Dropped {
+		lost += n
+	}
 	return web.Status{
 		Gateway: h.g.cfg.Gateway.ID, Version: cli.BuildVersion().Version, Started: h.g.started,
 		Lines: h.lines(), Devices: h.devices(), Upstreams: h.upstreams(),
@@ -139,7 +147,7 @@ func (h *health) Status() web.Status {
 		},
 		Store: web.Store{
 			Bytes: uint64(s.Bytes), Segments: uint64(s.Segments), Appended: s.Appended, Commits: s.Commits,
-			Dropped: s.Dropped, Quarantined: s.QuarantinedBytes, Error: s.Failed,
+			Dropped: lost, Quarantined: uint64(s.QuarantinedBytes), Error: failed,
 		},
 	}
 }

@@ -89,7 +89,7 @@ func (r *readings) Put(rs []adapters.Reading) {
 		r.pushLocked(news{reading: reading})
 	}
 	r.mu.Unlock()
-	r.signal()
+	poke(r.more)
 }
 
 // Availability implements adapters.Sink.
@@ -98,7 +98,7 @@ func (r *readings) Availability(device string, online bool, reason string) {
 	r.mu.Lock()
 	r.pushLocked(news{device: device, online: online})
 	r.mu.Unlock()
-	r.signal()
+	poke(r.more)
 	if online {
 		r.log.Info("device online", "device", device)
 		if back := r.onBack[device]; back != nil {
@@ -118,13 +118,6 @@ func (r *readings) pushLocked(n news) {
 		}
 	}
 	r.queue = append(r.queue, n)
-}
-
-func (r *readings) signal() {
-	select {
-	case r.more <- struct{}{}:
-	default:
-	}
 }
 
 // Run publishes until ctx ends, then empties the queue within a bound.
@@ -158,7 +151,7 @@ func (r *readings) publishAll(ctx context.Context) {
 				r.mu.Lock()
 				r.queue = append(batch[i:], r.queue...)
 				r.mu.Unlock()
-				r.signal()
+				poke(r.more)
 				return
 			}
 		}

@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"regexp"
-	"regexp/syntax"
 	"strings"
 	"time"
 
@@ -87,25 +85,27 @@ func simulatedTalker(d *uart.DeviceConfig) (sim.TalkerConfig, error) {
 	if until == "" {
 		until = "\n"
 	}
+	var decimals map[string]int
 	t := sim.TalkerConfig{Every: time.Second, Turnaround: simulatedTurnaround}
 	if d.Match != nil {
-		text, err := sample(d.Match)
+		text, digits, err := sim.Template(d.Match.String())
 		if err != nil {
 			return t, err
 		}
+		decimals = digits
 		t.Template = text + until
 	}
 	for _, p := range d.Points {
 		if p.From != "" {
 			t.Points = append(t.Points, sim.TalkerPoint{
 				Name: p.From, Wave: sim.Guess(p.Point.Name, p.Point.Unit, p.Point.Min, p.Point.Max),
-				Decimals: decimals(d.Match, p.From),
+				Decimals: decimals[p.From],
 			})
 		}
 		if p.Send != "" {
 			a := sim.AnswerConfig{Command: strings.ReplaceAll(p.Send, "{value}", "{"+p.Point.Name+"}")}
-			if p.Expect != nil {
-				text, err := sample(p.Expect)
+			if p.Expect != "" {
+				text, _, err := sim.Template(p.Expect)
 				if err != nil {
 					return t, err
 				}
@@ -115,74 +115,4 @@ func simulatedTalker(d *uart.DeviceConfig) (sim.TalkerConfig, error) {
 		}
 	}
 	return t, nil
-}
-
-// sample gives a text that re matches, with {name} for each named group.
-func sample(re *regexp.Regexp) (string, error) {
-	tree, err := syntax.Parse(re.String(), syntax.Perl)
-	if err != nil {
-		return "", err
-	}
-	var b strings.Builder
-	if err := write(&b, tree); err != nil {
-		return "", fmt.Errorf("%s cannot be simulated: %w", re, err)
-	}
-	return b.String(), nil
-}
-
-// write appends a text for the expression: plain text as it is, named groups
-// by name, what may be left out not at all.
-func write(b *strings.Builder, re *syntax.Regexp) error {
-	switch re.Op {
-	case syntax.OpLiteral:
-		b.WriteString(string(re.Rune))
-	case syntax.OpConcat:
-		for _, sub := range re.Sub {
-			if err := write(b, sub); err != nil {
-				return err
-			}
-		}
-	case syntax.OpCapture:
-		if re.Name == "" {
-			return write(b, re.Sub[0])
-		}
-		b.WriteString("{" + re.Name + "}")
-	case syntax.OpPlus:
-		return write(b, re.Sub[0])
-	case syntax.OpAlternate:
-		return write(b, re.Sub[0])
-	case syntax.OpCharClass:
-		b.WriteRune(re.Rune[0])
-	case syntax.OpStar, syntax.OpQuest, syntax.OpEmptyMatch,
-		syntax.OpBeginLine, syntax.OpEndLine, syntax.OpBeginText, syntax.OpEndText, syntax.OpWordBoundary:
-	default:
-		return fmt.Errorf("it has %q; use plain text and named groups", re)
-	}
-	return nil
-}
-
-// decimals tells how many digits after the point the named group takes.
-func decimals(match *regexp.Regexp, group string) int {
-	tree, err := syntax.Parse(match.String(), syntax.Perl)
-	if err != nil {
-		return 0
-	}
-	var find func(re *syntax.Regexp) *syntax.Regexp
-	find = func(re *syntax.Regexp) *syntax.Regexp {
-		if re.Op == syntax.OpCapture && re.Name == group {
-			return re.Sub[0]
-		}
-		for _, sub := range re.Sub {
-			if found := find(sub); found != nil {
-				return found
-			}
-		}
-		return nil
-	}
-	if sub := find(tree); sub != nil {
-		if re, err := regexp.Compile("^(?:" + sub.String() + ")$"); err == nil && re.MatchString("21.5") {
-			return 1
-		}
-	}
-	return 0
 }

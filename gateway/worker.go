@@ -44,14 +44,14 @@ func (w *worker) push(o *order) {
 	if old != nil {
 		w.refuse(old, errors.New("replaced by a newer command"))
 	}
-	token(w.more)
+	poke(w.more)
 }
 
 // deviceBack tells that the device answers again.
-func (w *worker) deviceBack() { token(w.back) }
+func (w *worker) deviceBack() { poke(w.back) }
 
-// token puts one token into a channel of capacity one.
-func token(c chan struct{}) {
+// poke puts one token into a channel of capacity one.
+func poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
