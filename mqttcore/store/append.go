@@ -76,7 +76,7 @@ func (s *Store) AppendSync(ctx context.Context, m *Message) error {
 
 // frameFor gives the open frame with room for n more bytes.
 func (s *Store) frameFor(n int) *frame {
-	if f := s.cur; f != nil && len(f.buf)+n <= frameTarget {
+	if f := s.cur; f != nil && len(f.buf)+n <= s.frameMax {
 		return f
 	}
 	size := max(int(roundUp(int64(frameHeader+n))), s.w.usual)

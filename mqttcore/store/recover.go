@@ -30,6 +30,7 @@ func Open(o Options) (*Store, error) {
 		snaps: make(chan snapshotJob, 1), done: make(chan snapshotResult, 1),
 		topics: map[string]uint32{},
 	}
+	s.frameMax = int(min(frameTarget, o.SegmentSize/4))
 	s.clock.clock = o.Clock
 	s.reset()
 	if err := s.recover(); err != nil {
@@ -54,6 +55,7 @@ type recovery struct {
 	free    []string
 	from    LSN // the snapshot that was loaded
 	clean   bool
+	total   uint64 // records in the snapshot, by its recEnd
 	marked  LSN    // newest snapshot the log knows of
 	newest  uint64 // store time
 	ordinal uint64 // of the next record
@@ -207,8 +209,8 @@ func (s *Store) loadSnapshot(r *recovery, lsn LSN) error {
 			return err
 		}
 		if end {
-			if n != ordinal {
-				return fmt.Errorf("%d records instead of %d", ordinal, n)
+			if ordinal+n != r.total {
+				return fmt.Errorf("%d records instead of %d", ordinal+n, r.total)
 			}
 			break
 		}

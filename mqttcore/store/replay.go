@@ -105,8 +105,8 @@ func (s *Store) durableAfter(file File, g *recoverSeg, off int64, want, stop uin
 }
 
 // applyFrame replays the records of one frame. With a segment they are the
-// log's, and indexed; without they are a snapshot's. end is true after a recEnd,
-// with n its number.
+// log's, and indexed; without they are a snapshot's. n is how many there were;
+// end is true where a recEnd came after them.
 func (s *Store) applyFrame(r *recovery, b []byte, lsn LSN, time uint64, g *recoverSeg) (end bool, n uint64, err error) {
 	r.newest = max(r.newest, time)
 	apply := g == nil || lsn >= r.from
@@ -122,7 +122,8 @@ func (s *Store) applyFrame(r *recovery, b []byte, lsn LSN, time uint64, g *recov
 		d := decoder{b: body}
 		switch {
 		case typ == recEnd:
-			return true, d.uint(), nil
+			r.total = d.uint()
+			return true, n, nil
 		case typ == recPub:
 			if err := s.applyPub(&d, b, time, lsn, g, apply); err != nil {
 				return false, n, err

@@ -106,15 +106,16 @@ func (o *Options) setDefaults() error {
 // Locks are taken in this order: Queue.mu, Store.mu, session.mu. No file is
 // touched under Store.mu or session.mu.
 type Store struct {
-	opt   Options
-	fs    FS
-	log   *slog.Logger
-	id    storeID
-	lock  io.Closer
-	ready chan struct{}
-	kick  chan struct{} // wakes the writer
-	snaps chan snapshotJob
-	done  chan snapshotResult
+	opt      Options
+	frameMax int // regular frames are not larger
+	fs       FS
+	log      *slog.Logger
+	id       storeID
+	lock     io.Closer
+	ready    chan struct{}
+	kick     chan struct{} // wakes the writer
+	snaps    chan snapshotJob
+	done     chan snapshotResult
 
 	curDue atomic.Bool // a cursor has gathered enough to be written now
 

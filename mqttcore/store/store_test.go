@@ -179,7 +179,7 @@ func TestSessionsSurviveReopen(t *testing.T) {
 			t.Fatalf("%d sessions, want 1", len(all))
 		}
 		s := all[0]
-		want(t, "session", fmt.Sprint(s.ID, s.Client, s.User, s.Expiry, s.Subs, s.Inbound), "1 a user 77 [{x/# 1 9}] [1 2]")
+		want(t, "session", fmt.Sprintln(s.ID, s.Client, s.User, s.Expiry, s.Subs, s.Inbound), "1 a user 77 [{x/# 1 9}] [1 2]\n")
 		want(t, "will", fmt.Sprintf("%s %s %d %v %d", s.Will.Message.Topic, s.Will.Message.Payload, s.Will.Message.QoS, s.Will.Message.Retain, s.Will.Delay), "w gone 1 true 5")
 		for m := range r.RecoveredRetained() {
 			want(t, "retained", fmt.Sprintf("%s=%s %v", m.Topic, m.Payload, m.Props), "r=kept [1 1]")

@@ -1,0 +1,518 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"sluice/mqttcore/store"
+	"sluice/mqttcore/store/simfs"
+)
+
+const segment = 64 << 10
+
+func options(fs *simfs.FS) store.Options {
+	return store.Options{FS: fs, SegmentSize: segment, MaxBytes: 24 * segment}
+}
+
+// Marks of what had happened before a crash.
+type (
+	created  struct{ sid store.SID }
+	deleting struct{ sid store.SID }
+	durable  struct {
+		sid store.SID
+		seq uint64
+	}
+	acking struct {
+		sid store.SID
+		seq uint64
+	}
+	releasing struct {
+		sid store.SID
+		seq uint64
+	}
+	released struct {
+		sid store.SID
+		seq uint64
+	}
+	inbound struct {
+		sid store.SID
+		pid uint16
+		in  bool
+	} // durable
+	inMoving struct {
+		sid store.SID
+		pid uint16
+	} // may be either
+	retained  struct{ topic, value string } // durable
+	retaining struct{ topic, value string }
+)
+
+// knowledge is what can be said of the store at some point of a script.
+type knowledge struct {
+	sessions map[store.SID]*known
+	kept     map[string][]string // topic → the values that it may have
+}
+
+type known struct {
+	deleting bool
+	durable  uint64 // published and acknowledged up to here
+	acking   map[uint64]bool
+	released map[uint64]bool // durable
+	maybeRel map[uint64]bool
+	inbound  map[uint16]bool
+	inMaybe  map[uint16]bool
+}
+
+func newKnowledge() *knowledge {
+	return &knowledge{sessions: map[store.SID]*known{}, kept: map[string][]string{}}
+}
+
+func (k *knowledge) learn(mark any) {
+	switch m := mark.(type) {
+	case created:
+		k.sessions[m.sid] = &known{acking: map[uint64]bool{}, released: map[uint64]bool{},
+			maybeRel: map[uint64]bool{}, inbound: map[uint16]bool{}, inMaybe: map[uint16]bool{}}
+	case deleting:
+		k.sessions[m.sid].deleting = true
+	case durable:
+		if s := k.sessions[m.sid]; s != nil {
+			s.durable = m.seq
+		}
+	case acking:
+		k.sessions[m.sid].acking[m.seq] = true
+	case releasing:
+		k.sessions[m.sid].maybeRel[m.seq] = true
+	case released:
+		k.sessions[m.sid].released[m.seq] = true
+	case inMoving:
+		k.sessions[m.sid].inMaybe[m.pid] = true
+	case inbound:
+		delete(k.sessions[m.sid].inMaybe, m.pid)
+		k.sessions[m.sid].inbound[m.pid] = m.in
+	case retaining:
+		if k.kept[m.topic] == nil {
+			k.kept[m.topic] = []string{""}
+		}
+		k.kept[m.topic] = append(k.kept[m.topic], m.value)
+	case retained: // one at a time
+		k.kept[m.topic] = []string{m.value}
+	}
+}
+
+// script does random things to a store on fs, and notes what is promised.
+type script struct {
+	t    *testing.T
+	fs   *simfs.FS
+	rng  *rand.Rand
+	s    *store.Store
+	stop func()
+	sids []store.SID
+	q    map[store.SID]*store.Queue
+	// What was appended: the payloads of each session, by sequence number.
+	sent map[store.SID][]string
+	out  map[store.SID][]uint64 // handed out and not acknowledged
+	pids map[store.SID][]uint16 // received and not released
+	wait []chan struct{}
+	n    int
+}
+
+func (x *script) open() {
+	s, err := store.Open(options(x.fs))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	x.s, x.q, x.out = s, map[store.SID]*store.Queue{}, map[store.SID][]uint64{}
+	x.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			x.t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			x.t.Error(err)
+		}
+	}
+}
+
+// done makes a callback that notes mark, and that settle waits for.
+func (x *script) done(mark any) func(error) {
+	c := make(chan struct{})
+	x.wait = append(x.wait, c)
+	return func(err error) {
+		if err != nil {
+			x.t.Errorf("%v: %v", mark, err)
+		} else {
+			x.fs.Mark(mark)
+		}
+		close(c)
+	}
+}
+
+func (x *script) settle() {
+	for _, c := range x.wait {
+		<-c
+	}
+	x.wait = nil
+}
+
+func (x *script) run(steps int) {
+	x.open()
+	for range steps {
+		x.step()
+	}
+	x.settle()
+}
+
+func (x *script) step() {
+	if len(x.sids) < 2 {
+		x.create()
+		return
+	}
+	sid := x.sids[x.rng.IntN(len(x.sids))]
+	switch p := x.rng.IntN(100); {
+	case p < 40:
+		for range 1 + x.rng.IntN(3) {
+			x.publish()
+		}
+		x.settle()
+	case p < 48:
+		for range 20 {
+			x.publish()
+		}
+	case p < 70:
+		x.consume(sid)
+	case p < 78:
+		x.release(sid)
+	case p < 84:
+		x.inbound(sid)
+	case p < 90:
+		topic := fmt.Sprint("r/", x.rng.IntN(3))
+		x.n++
+		value := fmt.Sprint(x.n)
+		if x.rng.IntN(4) == 0 {
+			value = ""
+		}
+		x.settle() // so that values of a topic are told apart by their order
+		x.fs.Mark(retaining{topic, value})
+		x.s.Append(&store.Message{Topic: topic, Payload: []byte(value), StoreRetained: true}, x.done(retained{topic, value}))
+		x.settle()
+	case p < 94 && len(x.sids) < 4:
+		x.create()
+	case p < 96 && len(x.sids) > 2:
+		x.settle()
+		x.fs.Mark(deleting{sid})
+		x.s.DeleteSession(sid, func(error) {})
+		x.sids = slices.DeleteFunc(x.sids, func(s store.SID) bool { return s == sid })
+	case p < 98:
+		x.settle()
+		x.stop()
+		x.open()
+	default:
+		x.settle()
+	}
+}
+
+func (x *script) create() {
+	var sid store.SID
+	c := make(chan struct{})
+	sid = x.s.CreateSession(fmt.Sprint("c", x.n), "", 10, func(err error) {
+		if err != nil {
+			x.t.Error(err)
+		}
+		close(c)
+	})
+	<-c
+	x.fs.Mark(created{sid})
+	x.sids = append(x.sids, sid)
+}
+
+func (x *script) publish() {
+	x.n++
+	payload := fmt.Sprint(x.n, "|", strings.Repeat("x", x.rng.IntN(3000)))
+	m := &store.Message{Topic: fmt.Sprint("t/", x.n%7), Payload: []byte(payload), QoS: 2}
+	var marks []durable
+	for _, sid := range x.sids {
+		if x.rng.IntN(3) > 0 {
+			m.Routes = append(m.Routes, store.Route{Session: sid, QoS: 2})
+			x.sent[sid] = append(x.sent[sid], payload)
+			marks = append(marks, durable{sid, uint64(len(x.sent[sid]))})
+		}
+	}
+	c := make(chan struct{})
+	x.wait = append(x.wait, c)
+	x.s.Append(m, func(err error) {
+		if err != nil {
+			x.t.Error(err)
+		}
+		for _, m := range marks {
+			x.fs.Mark(m)
+		}
+		close(c)
+	})
+}
+
+func (x *script) consume(sid store.SID) {
+	q := x.q[sid]
+	if q == nil {
+		q = x.s.OpenQueue(sid, nil)
+		x.q[sid], x.out[sid] = q, nil
+	}
+	var d store.Delivery
+	for range x.rng.IntN(60) {
+		ok, err := q.Next(&d)
+		if err != nil {
+			x.t.Error(err)
+		}
+		if !ok {
+			break
+		}
+		if want := x.sent[sid][d.Seq-1]; string(d.Payload) != want {
+			x.t.Errorf("session %d: delivery %d is not what was published", sid, d.Seq)
+		}
+		x.out[sid] = append(x.out[sid], d.Seq)
+	}
+	for range x.rng.IntN(50) {
+		if len(x.out[sid]) == 0 {
+			break
+		}
+		i := 0
+		if x.rng.IntN(8) == 0 {
+			i = x.rng.IntN(len(x.out[sid]))
+		}
+		seq := x.out[sid][i]
+		x.out[sid] = slices.Delete(x.out[sid], i, i+1)
+		x.fs.Mark(acking{sid, seq})
+		q.Ack(seq)
+	}
+	if x.rng.IntN(6) == 0 {
+		q.Close() // has the cursor written
+		delete(x.q, sid)
+	}
+}
+
+func (x *script) release(sid store.SID) {
+	if len(x.out[sid]) == 0 || x.q[sid] == nil {
+		return
+	}
+	seq := x.out[sid][x.rng.IntN(len(x.out[sid]))]
+	x.fs.Mark(releasing{sid, seq})
+	x.q[sid].Release(seq, x.done(released{sid, seq}))
+}
+
+func (x *script) inbound(sid store.SID) {
+	x.settle()
+	if pids := x.pids[sid]; len(pids) > 0 && x.rng.IntN(2) == 0 {
+		x.fs.Mark(inMoving{sid, pids[0]})
+		x.s.ReleaseInbound(sid, pids[0], x.done(inbound{sid, pids[0], false}))
+		x.pids[sid] = pids[1:]
+	} else {
+		x.n++
+		pid := uint16(x.n)
+		x.pids[sid] = append(x.pids[sid], pid)
+		x.fs.Mark(inMoving{sid, pid})
+		x.s.Append(&store.Message{Topic: "in", QoS: 2, Publisher: sid, PacketID: pid}, x.done(inbound{sid, pid, true}))
+	}
+	x.settle()
+}
+
+// verify opens what a crash left and holds it against what is known. It returns
+// what it found, for a script to go on from.
+func verify(fs *simfs.FS, k *knowledge, sent map[store.SID][]string) (found map[store.SID]uint64, err error) {
+	var log strings.Builder
+	o := options(fs)
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w\nfiles %q\n%s", err, fs.Names(), &log)
+		}
+	}()
+	s, err := store.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	found = map[store.SID]uint64{}
+	for _, ses := range s.Sessions() {
+		have := k.sessions[ses.ID]
+		if have == nil || have.deleting {
+			continue
+		}
+		for pid, in := range have.inbound {
+			if !have.inMaybe[pid] && slices.Contains(ses.Inbound, pid) != in {
+				return nil, fmt.Errorf("session %d: inbound %d is not %v", ses.ID, pid, in)
+			}
+		}
+		found[ses.ID] = 0
+	}
+	for _, sid := range slices.Sorted(maps.Keys(k.sessions)) {
+		have := k.sessions[sid]
+		if have.deleting {
+			continue
+		}
+		if _, ok := found[sid]; !ok {
+			return nil, fmt.Errorf("session %d is lost", sid)
+		}
+		last, err := verifyQueue(s, sid, have, sent[sid])
+		if err != nil {
+			return nil, fmt.Errorf("session %d: %w", sid, err)
+		}
+		found[sid] = last
+	}
+	if err := verifyRetained(s, k); err != nil {
+		return nil, err
+	}
+	st := s.Stats()
+	if st.CorruptFrames > 0 || st.Dropped[store.ReasonCorrupt] > 0 {
+		return nil, fmt.Errorf("a crash was taken for damage: %+v", st)
+	}
+	return found, nil
+}
+
+func verifyQueue(s *store.Store, sid store.SID, have *known, sent []string) (last uint64, err error) {
+	q := s.OpenQueue(sid, nil)
+	got := map[uint64]bool{}
+	last = q.Base()
+	for seq := uint64(1); seq <= last; seq++ {
+		if !have.acking[seq] {
+			return 0, fmt.Errorf("base is %d, but %d was never acknowledged", last, seq)
+		}
+	}
+	var d store.Delivery
+	for {
+		ok, err := q.Next(&d)
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			break
+		}
+		switch {
+		case d.Seq <= last:
+			return 0, fmt.Errorf("%d after %d", d.Seq, last)
+		case d.Seq > uint64(len(sent)) || string(d.Payload) != sent[d.Seq-1]:
+			return 0, fmt.Errorf("delivery %d was never published", d.Seq)
+		case d.Released && !have.maybeRel[d.Seq]:
+			return 0, fmt.Errorf("%d was never released", d.Seq)
+		case !d.Released && have.released[d.Seq]:
+			return 0, fmt.Errorf("release of %d is lost", d.Seq)
+		}
+		for seq := last + 1; seq < d.Seq; seq++ {
+			if !have.acking[seq] {
+				return 0, fmt.Errorf("%d is missing, %d is there", seq, d.Seq)
+			}
+		}
+		last = d.Seq
+		got[last] = true
+	}
+	for seq := uint64(1); seq <= have.durable; seq++ {
+		if !got[seq] && !have.acking[seq] {
+			return 0, fmt.Errorf("%d was promised (all up to %d) and is lost; there are %v", seq, have.durable, slices.Sorted(maps.Keys(got)))
+		}
+	}
+	return max(last, q.Last()), nil
+}
+
+func verifyRetained(s *store.Store, k *knowledge) error {
+	now := map[string]string{}
+	for m := range s.RecoveredRetained() {
+		now[m.Topic] = string(m.Payload)
+	}
+	for topic, values := range k.kept {
+		if !slices.Contains(values, now[topic]) {
+			return fmt.Errorf("retained %s is %q, wanted one of %q", topic, now[topic], values)
+		}
+	}
+	return nil
+}
+
+func TestCrash(t *testing.T) {
+	const shards = 4
+	for shard := range shards {
+		t.Run(fmt.Sprint(shard), func(t *testing.T) {
+			t.Parallel()
+			states := 0
+			for seed := uint64(0); states < crashStates/shards; seed++ {
+				states += crashScript(t, uint64(shard)<<32|seed)
+				if t.Failed() {
+					return
+				}
+			}
+			t.Logf("%d states", states)
+		})
+	}
+}
+
+// crashScript runs a script, crashes it everywhere, and goes on from one of the
+// crashed states with another one.
+func crashScript(t *testing.T, seed uint64) (states int) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	x := &script{t: t, fs: simfs.New(), rng: rng, sent: map[store.SID][]string{}, pids: map[store.SID][]uint16{}}
+	k := newKnowledge()
+	for generation := range 3 {
+		x.run(30)
+		x.stop()
+		if t.Failed() {
+			t.Logf("seed %x generation %d", seed, generation)
+			return states
+		}
+		replay := x.fs.Replay()
+		goOn := rng.IntN(replay.Left()) + 1
+		var next *simfs.FS
+		var after *knowledge
+		for replay.Left() > 0 {
+			k.learn(replay.Step())
+			// All modes in turn; a few states are worth more than one look.
+			mode := simfs.Mode(rng.IntN(len(simfs.Modes())))
+			crashed := replay.Crash(mode, rng)
+			var copied *simfs.FS
+			if replay.Left()+1 == goOn {
+				copied = crashed.Clone()
+			}
+			found, err := verify(crashed, k, x.sent)
+			states++
+			if err != nil {
+				t.Errorf("seed %x generation %d, %d steps before the end, mode %d: %v", seed, generation, replay.Left(), mode, err)
+				return states
+			}
+			if copied != nil {
+				next, after = copied, k.clone(found)
+			}
+		}
+		x.fs, k = next, after
+		x.sids, x.wait = nil, nil
+		for _, sid := range slices.Sorted(maps.Keys(k.sessions)) {
+			x.sids = append(x.sids, sid)
+			x.sent[sid] = x.sent[sid][:k.sessions[sid].durable]
+		}
+		maps.DeleteFunc(x.sent, func(sid store.SID, _ []string) bool { return k.sessions[sid] == nil })
+		x.pids = map[store.SID][]uint16{}
+	}
+	return states
+}
+
+// clone is what is known after recovery found so much in each session.
+func (k *knowledge) clone(found map[store.SID]uint64) *knowledge {
+	c := newKnowledge()
+	for topic, values := range k.kept {
+		c.kept[topic] = slices.Clone(values)
+	}
+	for sid, last := range found {
+		old := k.sessions[sid]
+		c.sessions[sid] = &known{
+			durable: last, acking: maps.Clone(old.acking), released: maps.Clone(old.released), maybeRel: maps.Clone(old.maybeRel),
+			inbound: maps.Clone(old.inbound), inMaybe: maps.Clone(old.inMaybe),
+		}
+		maps.DeleteFunc(c.sessions[sid].acking, func(seq uint64, _ bool) bool { return seq > last })
+		maps.DeleteFunc(c.sessions[sid].released, func(seq uint64, _ bool) bool { return seq > last })
+		maps.DeleteFunc(c.sessions[sid].maybeRel, func(seq uint64, _ bool) bool { return seq > last })
+	}
+	return c
+}

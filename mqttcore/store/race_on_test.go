@@ -1,0 +1,6 @@
+//go:build race
+
+package store_test
+
+// The race detector makes every state ten times as dear.
+const crashStates = 2_000

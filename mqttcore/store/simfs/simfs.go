@@ -1,0 +1,294 @@
+// Package simfs is a simulated folder for the tests of the store. It remembers
+// every change made to it, and can then build any state that a crash may leave
+// at any point between two changes: writes that were not synced may be there,
+// in part, torn inside a page, in another order, or replaced by garbage; names
+// that were not synced may be old or new. Faults can be injected into any call.
+package simfs
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"sluice/mqttcore/store"
+)
+
+// Kind is what an operation does.
+type Kind string
+
+// The kinds of operation, as a Fault sees them.
+const (
+	Create  Kind = "create"
+	Open    Kind = "open"
+	Rename  Kind = "rename"
+	Remove  Kind = "remove"
+	SyncDir Kind = "syncdir"
+	Write   Kind = "write"
+	Sync    Kind = "sync"
+	Read    Kind = "read"
+)
+
+// op is one change, or a mark of the test.
+type op struct {
+	kind Kind
+	name string // or the old one
+	to   string
+	file int
+	off  int64
+	data []byte
+	size int64
+	mark any
+}
+
+// FS is the folder. Its methods may be called from any goroutine.
+type FS struct {
+	// Fault, where set, is asked before each operation; an error it returns is
+	// the operation's. A Write that fails has half of its bytes written.
+	// Set it before use; it is called with the lock held.
+	Fault func(kind Kind, name string) error
+
+	mu     sync.Mutex
+	base   map[string]*file // what it began with
+	files  map[string]*file
+	nextID int
+	ops    []op
+	locked bool
+}
+
+type file struct {
+	id   int
+	data []byte
+}
+
+// New makes an empty folder.
+func New() *FS { return &FS{base: map[string]*file{}, files: map[string]*file{}} }
+
+// Mark notes an event of the test among the changes: it is known to have
+// happened in all states after it.
+func (f *FS) Mark(v any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ops = append(f.ops, op{mark: v})
+}
+
+func (f *FS) fault(kind Kind, name string) error {
+	if f.Fault == nil {
+		return nil
+	}
+	if err := f.Fault(kind, name); err != nil {
+		return fmt.Errorf("%s %s: %w", kind, name, err)
+	}
+	return nil
+}
+
+// Open implements store.FS.
+func (f *FS) Open(name string) (store.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.fault(Open, name); err != nil {
+		return nil, err
+	}
+	file := f.files[name]
+	if file == nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return &handle{f, file, name}, nil
+}
+
+// Create implements store.FS.
+func (f *FS) Create(name string, size int64) (store.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.fault(Create, name); err != nil {
+		return nil, err
+	}
+	if f.files[name] != nil {
+		return nil, &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
+	}
+	file := &file{id: f.nextID, data: make([]byte, size)}
+	f.nextID++
+	f.files[name] = file
+	f.ops = append(f.ops, op{kind: Create, name: name, file: file.id, size: size})
+	return &handle{f, file, name}, nil
+}
+
+// Rename implements store.FS.
+func (f *FS) Rename(from, to string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.fault(Rename, from); err != nil {
+		return err
+	}
+	if f.files[from] == nil {
+		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
+	}
+	f.files[to] = f.files[from]
+	delete(f.files, from)
+	f.ops = append(f.ops, op{kind: Rename, name: from, to: to})
+	return nil
+}
+
+// Remove implements store.FS.
+func (f *FS) Remove(name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.fault(Remove, name); err != nil {
+		return err
+	}
+	if f.files[name] == nil {
+		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
+	}
+	delete(f.files, name)
+	f.ops = append(f.ops, op{kind: Remove, name: name})
+	return nil
+}
+
+// List implements store.FS.
+func (f *FS) List(folder string) (list []store.FileInfo, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(f.files)) {
+		dir, base, ok := strings.Cut(name, "/")
+		if !ok {
+			dir, base = "", name
+		}
+		if dir == folder {
+			list = append(list, store.FileInfo{Name: base, Size: int64(len(f.files[name].data))})
+		}
+	}
+	return list, nil
+}
+
+// SyncDir implements store.FS.
+func (f *FS) SyncDir() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.fault(SyncDir, ""); err != nil {
+		return err
+	}
+	f.ops = append(f.ops, op{kind: SyncDir})
+	return nil
+}
+
+// Lock implements store.FS.
+func (f *FS) Lock() (io.Closer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.locked {
+		return nil, store.ErrLocked
+	}
+	f.locked = true
+	return unlock{f}, nil
+}
+
+type unlock struct{ f *FS }
+
+func (u unlock) Close() error {
+	u.f.mu.Lock()
+	defer u.f.mu.Unlock()
+	u.f.locked = false
+	return nil
+}
+
+// Names lists all files, with their folder.
+func (f *FS) Names() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.files))
+}
+
+// Size is the length of a file, 0 where there is none.
+func (f *FS) Size(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.files[name] == nil {
+		return 0
+	}
+	return len(f.files[name].data)
+}
+
+// Change hands the content of a file to change, to damage it.
+func (f *FS) Change(name string, change func(data []byte) []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if file := f.files[name]; file != nil {
+		file.data = change(file.data)
+	}
+}
+
+// Clone copies the folder as it is, as if everything had been synced.
+func (f *FS) Clone() *FS {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := New()
+	for name, old := range f.files {
+		c.begin(name, slices.Clone(old.data))
+	}
+	return c
+}
+
+// begin puts a file into a new folder.
+func (f *FS) begin(name string, data []byte) {
+	f.files[name] = &file{id: f.nextID, data: data}
+	f.base[name] = &file{id: f.nextID, data: slices.Clone(data)}
+	f.nextID++
+}
+
+type handle struct {
+	f    *FS
+	file *file
+	name string
+}
+
+func (h *handle) ReadAt(p []byte, off int64) (int, error) {
+	h.f.mu.Lock()
+	defer h.f.mu.Unlock()
+	if err := h.f.fault(Read, h.name); err != nil {
+		return 0, err
+	}
+	if off >= int64(len(h.file.data)) {
+		return 0, io.EOF
+	}
+	n := copy(p, h.file.data[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (h *handle) WriteAt(p []byte, off int64) (int, error) {
+	h.f.mu.Lock()
+	defer h.f.mu.Unlock()
+	err := h.f.fault(Write, h.name)
+	if err != nil {
+		p = p[:len(p)/2]
+	}
+	h.file.data = put(h.file.data, p, off)
+	h.f.ops = append(h.f.ops, op{kind: Write, file: h.file.id, off: off, data: slices.Clone(p)})
+	return len(p), err
+}
+
+func (h *handle) Datasync() error {
+	h.f.mu.Lock()
+	defer h.f.mu.Unlock()
+	if err := h.f.fault(Sync, h.name); err != nil {
+		return err
+	}
+	h.f.ops = append(h.f.ops, op{kind: Sync, file: h.file.id})
+	return nil
+}
+
+func (h *handle) Close() error { return nil }
+
+// put writes p into data at off, which grows where it must.
+func put(data, p []byte, off int64) []byte {
+	if n := off + int64(len(p)); n > int64(len(data)) {
+		data = append(data, make([]byte, n-int64(len(data)))...)
+	}
+	copy(data[off:], p)
+	return data
+}
