@@ -30,7 +30,7 @@ func (b *binder) buildDevices(f *rawFile, cfg *Config) {
 			b.claimTopics(d, &out, topics)
 		}
 		l := b.lineOf(f, d)
-		if l == nil {
+		if l == nil || l.kind == "" {
 			continue
 		}
 		b.checkPlace(d.node, d.title(), l.kind, modbusDeviceKeys, uartDeviceKeys)
@@ -79,14 +79,17 @@ func (d *rawDevice) title() string {
 // lineOf finds the line that a device names.
 func (b *binder) lineOf(f *rawFile, d *rawDevice) *rawLine {
 	var known []string
+	doubtful := len(f.lines) == 0 && !b.fine("line")
 	for i := range f.lines {
-		if d.line != "" && f.lines[i].name == d.line {
-			return &f.lines[i]
+		l := &f.lines[i]
+		if d.line != "" && l.name == d.line {
+			return l
 		}
-		known = append(known, f.lines[i].name)
+		known = append(known, l.name)
+		doubtful = doubtful || !b.fine(l.at("name"))
 	}
-	if d.line == "" || !b.fine(d.at("line")) {
-		return nil
+	if d.line == "" || doubtful {
+		return nil // told already
 	}
 	hint := "the lines are: " + strings.Join(known, ", ")
 	if near := nearest(d.line, known); near != "" {
@@ -100,9 +103,6 @@ func (b *binder) lineOf(f *rawFile, d *rawDevice) *rawLine {
 
 // checkPlace reports keys that mean nothing on a line of this kind.
 func (b *binder) checkPlace(n node, title string, kind line.Kind, onModbus, onUART []string) {
-	if kind == "" {
-		return
-	}
 	wrong, where := onUART, "devices on a uart line"
 	if kind == line.UART {
 		wrong, where = onModbus, "devices on an rtu or tcp line"

@@ -14,6 +14,7 @@ var alsoCalled = map[string]string{
 	"byte_order": "order", "byteorder": "order", "endian": "order", "word_order": "order",
 	"factor": "scale", "multiplier": "scale", "precision": "decimals", "register": "holding",
 	"broker": "url", "server": "url", "user": "username", "password": "password_file", "subscribe": "in", "publish": "out",
+	"modbus": "rtu", "modbus-rtu": "rtu", "modbus_rtu": "rtu", "modbus-tcp": "tcp", "modbus_tcp": "tcp",
 	"boolean": "bool", "bit": "bool", "uint16": "u16", "int16": "i16", "uint32": "u32", "int32": "i32",
 	"float": "f32", "float32": "f32", "real": "f32",
 }
