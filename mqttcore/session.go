@@ -53,8 +53,8 @@ type session struct {
 	queue       *store.Queue // of a durable session while it is connected
 	wait        []queued     // of others: messages beyond the window, oldest first
 	waitBytes   int
-	pumper      *conn // whose goroutine pumps from the log now
-	pumpMore    bool  // it is to go on
+	pumper      *conn  // whose goroutine pumps from the log now
+	pumpMore    bool   // it is to go on
 	inbound     pidSet // QoS 2 identifiers received and not released
 	uncommitted int    // changes of inbound that are not on disk yet
 }
