@@ -40,7 +40,7 @@ func (d *diary) Run(ctx context.Context) error {
 	}
 	select {
 	case <-ctx.Done():
-		time.Sleep(d.lingers)
+		<-time.After(d.lingers)
 		d.log.note("stop " + d.name)
 		return nil
 	case <-failed:
@@ -105,5 +105,6 @@ func TestGroupGivesUpOnATaskThatDoesNotStop(t *testing.T) {
 		if took := time.Since(began); took != 5*time.Second {
 			t.Errorf("gave up after %s", took)
 		}
+		<-time.After(time.Hour) // let it end, for the bubble's sake
 	})
 }

@@ -127,6 +127,16 @@ func outage(t *testing.T, qos int) {
 		duplicates += n - 1
 	}
 	t.Logf("%d readings acknowledged, %d messages upstream, %d duplicates after a kill", len(acknowledged), seen, duplicates)
+	if duplicates > 0 {
+		first := map[message]int{}
+		for i, m := range parseMessages(r.tail(1 << 30)) {
+			if at, again := first[m]; again {
+				t.Logf("message %d again as %d: %s %s", at, i, m.topic, m.payload)
+			} else {
+				first[m] = i
+			}
+		}
+	}
 	const window = 100
 	if qos == 1 && duplicates > window {
 		t.Errorf("%d duplicates, more than one window of %d", duplicates, window)

@@ -16,7 +16,7 @@ func TestServiceManager(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	await := func(text string) {
+	await := func(text string) string {
 		t.Helper()
 		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 		buf := make([]byte, 4096)
@@ -26,7 +26,7 @@ func TestServiceManager(t *testing.T) {
 				t.Fatalf("no %s: %v", text, err)
 			}
 			if strings.Contains(string(buf[:n]), text) {
-				return
+				return string(buf[:n])
 			}
 		}
 	}
@@ -48,10 +48,11 @@ topic = "d"
   v = { input = 0 }
 `)
 	g := launch(t, []string{"STATE_DIRECTORY=", "NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=6000000"}, sluiceBinary, "run", "-c", s.file, "--quiet")
-	await("READY=1")
+	if told := await("READY=1"); !strings.Contains(told, "STATUS=") || !strings.Contains(told, " of 1 devices answer") {
+		t.Errorf("ready, but no status: %q", told)
+	}
 	await("WATCHDOG=1")
 	await("WATCHDOG=1")
-	await("STATUS=1 of 1 devices answer")
 	if code := g.terminate(6 * time.Second); code != 0 {
 		t.Errorf("exit status %d", code)
 	}
