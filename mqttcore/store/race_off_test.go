@@ -2,4 +2,7 @@
 
 package store_test
 
-const crashStates = 20_000
+const (
+	crashStates = 20_000
+	flipStep    = 7
+)

@@ -3,4 +3,7 @@
 package store_test
 
 // The race detector makes every state ten times as dear.
-const crashStates = 2_000
+const (
+	crashStates = 2_000
+	flipStep    = 60
+)

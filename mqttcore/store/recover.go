@@ -161,6 +161,7 @@ func (s *Store) loadSnapshots(r *recovery) error {
 			s.w.kept = r.snaps
 			return nil
 		}
+		s.stats.CorruptFrames++
 		s.log.Error("store: snapshot is damaged, the one before is used", "snapshot", snapName(lsn), "error", err)
 		s.reset()
 		r.clean = false

@@ -65,7 +65,7 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 			// The rest of a sealed segment is damaged.
 			g.hurt = true
 			s.setAside(&g.segment, file, off, off+blockSize)
-		} else if torn := parseFrameInfo(b); last && torn.ordinal == want && torn.length > 0 && torn.length < maxFrame {
+		} else if last && f.ordinal == want && f.length > 0 && f.length < maxFrame {
 			s.stats.TornTails++
 			s.log.Info("store: the end was cut off by a crash, nothing acknowledged was in it", "place", makeLSN(g.id, off))
 		}

@@ -1,0 +1,291 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"sluice/mqttcore/store"
+	"sluice/mqttcore/store/simfs"
+)
+
+// fiveMessages is a folder as a kill leaves it: a session with five messages,
+// each in its own frame. The frames of the messages are pages 2 to 6 of the one
+// segment. With snapshots two of them were written before.
+func fiveMessages(t *testing.T, snapshots bool) (*simfs.FS, store.SID) {
+	fs := simfs.New()
+	r := start(t, options(fs))
+	sid := r.session("a")
+	if snapshots {
+		for range 2 {
+			r.stop()
+			r = start(t, options(fs))
+			r.must(func(done func(error)) { r.LeaveSession(sid, done) }) // something new
+		}
+	}
+	for i := range 5 {
+		r.publish(sid, fmt.Sprint("m", i+1))
+	}
+	image := fs.Clone()
+	r.stop()
+	return image, sid
+}
+
+func only(fs *simfs.FS, prefix string) string {
+	for _, name := range slices.Backward(fs.Names()) {
+		if strings.HasPrefix(name, prefix) {
+			return name
+		}
+	}
+	return ""
+}
+
+// framesFrom is where the frames of the five messages begin.
+func frameOf(fs *simfs.FS, message string) (at int) {
+	fs.Change(only(fs, "seg-"), func(b []byte) []byte {
+		at = strings.Index(string(b), message) &^ 4095
+		return b
+	})
+	return at
+}
+
+func flip(fs *simfs.FS, name string, at int) {
+	fs.Change(name, func(b []byte) []byte {
+		b[at] ^= 0x10
+		return b
+	})
+}
+
+func TestRecovery(t *testing.T) {
+	const all = "1:m1 2:m2 3:m3 4:m4 5:m5"
+	cases := []struct {
+		name      string
+		snapshots bool
+		damage    func(fs *simfs.FS)
+		want      string
+		corrupt   uint64 // damaged places
+		torn      uint64
+		lost      uint64 // messages, once another one has come
+		empty     bool   // the session is gone, too
+	}{
+		{name: "nothing", damage: func(fs *simfs.FS) {}, want: all},
+		{name: "a frame in the middle", damage: func(fs *simfs.FS) { flip(fs, only(fs, "seg-"), frameOf(fs, "m3")+100) },
+			want: "1:m1 2:m2 4:m4 5:m5", corrupt: 1, lost: 1},
+		{name: "two frames side by side", damage: func(fs *simfs.FS) {
+			flip(fs, only(fs, "seg-"), frameOf(fs, "m2"))
+			flip(fs, only(fs, "seg-"), frameOf(fs, "m3"))
+		}, want: "1:m1 4:m4 5:m5", corrupt: 1, lost: 2},
+		{name: "the last frame is torn", damage: func(fs *simfs.FS) { flip(fs, only(fs, "seg-"), frameOf(fs, "m5")+2000) },
+			want: "1:m1 2:m2 3:m3 4:m4", torn: 1},
+		{name: "the last frame is zero", damage: func(fs *simfs.FS) {
+			at := frameOf(fs, "m5")
+			fs.Change(only(fs, "seg-"), func(b []byte) []byte { clear(b[at : at+4096]); return b })
+		}, want: "1:m1 2:m2 3:m3 4:m4"},
+		{name: "segment header flipped", damage: func(fs *simfs.FS) { flip(fs, only(fs, "seg-"), 34) }, want: all, corrupt: 1, snapshots: true},
+		{name: "segment header zero", damage: func(fs *simfs.FS) {
+			fs.Change(only(fs, "seg-"), func(b []byte) []byte { clear(b[:4096]); return b })
+		}, want: all, corrupt: 1, snapshots: true},
+		{name: "segment cut off", damage: func(fs *simfs.FS) {
+			at := frameOf(fs, "m3")
+			fs.Change(only(fs, "seg-"), func(b []byte) []byte { return b[:at] })
+		}, want: "1:m1 2:m2"},
+		{name: "newest snapshot flipped", snapshots: true, damage: func(fs *simfs.FS) { flip(fs, only(fs, "snap-"), 4200) }, want: all, corrupt: 1},
+		{name: "newest snapshot empty", snapshots: true, damage: func(fs *simfs.FS) {
+			fs.Change(only(fs, "snap-"), func([]byte) []byte { return nil })
+		}, want: all, corrupt: 1},
+		{name: "newest snapshot missing", snapshots: true, damage: func(fs *simfs.FS) { fs.Remove(only(fs, "snap-")) }, want: all},
+		{name: "all snapshots flipped", snapshots: true, damage: func(fs *simfs.FS) {
+			for _, name := range fs.Names() {
+				if strings.HasPrefix(name, "snap-") {
+					flip(fs, name, 4200)
+				}
+			}
+		}, want: all, corrupt: 2},
+		{name: "segment is garbage", snapshots: true, damage: func(fs *simfs.FS) {
+			fs.Change(only(fs, "seg-"), func(b []byte) []byte {
+				rng := rand.New(rand.NewPCG(1, 2))
+				for i := range b {
+					b[i] = byte(rng.Uint32())
+				}
+				return b
+			})
+		}, want: "", corrupt: 0},
+		{name: "everything is garbage", snapshots: true, damage: func(fs *simfs.FS) {
+			for _, name := range fs.Names() {
+				fs.Change(name, func(b []byte) []byte {
+					for i := range b {
+						b[i] = byte(i * 31)
+					}
+					return b
+				})
+			}
+		}, want: "", corrupt: 2, empty: true},
+		{name: "a snapshot that was being written", damage: func(fs *simfs.FS) { fs.Create("snap.tmp", 100) }, want: all},
+		{name: "files of others", damage: func(fs *simfs.FS) { fs.Create("README", 100); fs.Create("seg-1.log", 5) }, want: all},
+		{name: "a segment that was being made", damage: func(fs *simfs.FS) { fs.Create("seg-00000000000000ff.log", segment) }, want: all},
+		{name: "an old segment that was being recycled", damage: func(fs *simfs.FS) {
+			fs.Create("seg-0000000000000001.log", segment)
+			var b []byte
+			fs.Change(only(fs, "seg-00000000000000"), func(data []byte) []byte { b = slices.Clone(data); return data })
+			fs.Change("seg-0000000000000001.log", func([]byte) []byte { return b[:4096] })
+		}, want: all},
+		{name: "an empty segment file", damage: func(fs *simfs.FS) { fs.Create("seg-00000000000000fe.log", 0) }, want: all},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			fs, sid := fiveMessages(t, c.snapshots)
+			c.damage(fs)
+			r := start(t, options(fs))
+			if c.empty {
+				equal(t, "sessions", len(r.Sessions()), 0)
+			} else {
+				equal(t, "queue", drain(t, r.OpenQueue(sid, nil)), c.want)
+			}
+			equal(t, "damaged places", r.Stats().CorruptFrames, c.corrupt)
+			equal(t, "torn tails", r.Stats().TornTails, c.torn)
+			if c.corrupt > 0 && only(fs, "quarantine/") == "" && !strings.Contains(c.name, "header") {
+				t.Errorf("nothing in quarantine: %q", fs.Names())
+			}
+			// It goes on from here, and what is gone is accounted for.
+			if c.empty {
+				sid = r.session("b")
+			}
+			r.publish(sid, "next")
+			got := drain(t, r.OpenQueue(sid, nil))
+			if !strings.HasSuffix(got, ":next") {
+				t.Errorf("after it: %s", got)
+			}
+			if c.lost > 0 {
+				equal(t, "lost", r.Stats().Dropped[store.ReasonCorrupt], c.lost)
+			}
+			balance(t, r.Store)
+			r.stop()
+			r = start(t, options(fs))
+			equal(t, "reopened", drain(t, r.OpenQueue(sid, nil)), got)
+			balance(t, r.Store)
+		})
+	}
+}
+
+func TestNewerVersionIsLeftAlone(t *testing.T) {
+	for _, prefix := range []string{"seg-", "snap-"} {
+		fs, _ := fiveMessages(t, true)
+		// Version 9 with a sound checksum, as a later program would write it.
+		fs.Change(only(fs, prefix), func(b []byte) []byte { return store.WithVersion(b, 9) })
+		before := fmt.Sprint(fs.Names())
+		_, err := store.Open(options(fs))
+		if !errors.Is(err, store.ErrVersion) {
+			t.Fatalf("%s: %v", prefix, err)
+		}
+		equal(t, "files", fmt.Sprint(fs.Names()), before)
+	}
+}
+
+func TestForeignSegmentIsSetAside(t *testing.T) {
+	fs, sid := fiveMessages(t, true)
+	other, _ := fiveMessages(t, false)
+	var foreign []byte
+	other.Change(only(other, "seg-"), func(b []byte) []byte { foreign = b; return b })
+	name := only(other, "seg-")
+	if slices.Contains(fs.Names(), name) {
+		name = "seg-00000000000000aa.log"
+		foreign = store.WithID(foreign, 0xaa)
+	}
+	fs.Create(name, 0)
+	fs.Change(name, func([]byte) []byte { return slices.Clone(foreign) })
+	r := start(t, options(fs))
+	equal(t, "queue", drain(t, r.OpenQueue(sid, nil)), "1:m1 2:m2 3:m3 4:m4 5:m5")
+	if !slices.Contains(fs.Names(), "quarantine/"+name) {
+		t.Errorf("not in quarantine: %q", fs.Names())
+	}
+}
+
+// What a torn commit leaves behind it must never come back as if it followed
+// what is written over its beginning later.
+func TestStaleFramesStayDead(t *testing.T) {
+	fs := simfs.New()
+	r := start(t, options(fs))
+	sid := r.session("a")
+	r.publish(sid, "first|")
+	r.stop()
+	s, err := store.Open(options(fs))
+	if err != nil {
+		t.Fatal(err)
+	}
+	big := strings.Repeat("x", 9000) // so that each has a frame of its own
+	s.Append(message(sid, "old1|"+big), nil)
+	s.Append(message(sid, "old2|"+big), nil)
+	r = run(t, s) // one commit of two frames
+	r.publish(sid, "old3")
+	torn := fs.Clone()
+	r.stop()
+	at := frameOf(torn, "old1|")
+	flip(torn, only(torn, "seg-"), at+5000)
+	// The third was another commit, which the crash came before.
+	at = frameOf(torn, "old3")
+	torn.Change(only(torn, "seg-"), func(b []byte) []byte { clear(b[at : at+4096]); return b })
+
+	r = start(t, options(torn))
+	equal(t, "torn", drain(t, r.OpenQueue(sid, nil)), "1:first")
+	equal(t, "torn tails", r.Stats().TornTails, 1)
+	r.publish(sid, "new1|"+big) // same place, same length, same number
+	killed := torn.Clone()
+	r.stop()
+
+	r = start(t, options(killed))
+	equal(t, "after", drain(t, r.OpenQueue(sid, nil)), "1:first 2:new1")
+	equal(t, "damaged places", r.Stats().CorruptFrames, 0)
+}
+
+// TestBitFlips flips a bit in every byte that matters of a small store. Nothing
+// wrong may be delivered, nothing may be missing without being noticed, and no
+// more than what shared a frame with it.
+func TestBitFlips(t *testing.T) {
+	t.Parallel()
+	fs, sid := fiveMessages(t, true)
+	rng := rand.New(rand.NewPCG(3, 4))
+	const all = "1:m1 2:m2 3:m3 4:m4 5:m5"
+	flips := 0
+	for _, name := range fs.Names() {
+		if strings.HasPrefix(name, "free-") {
+			continue
+		}
+		used := fs.Size(name)
+		if strings.HasPrefix(name, "seg-") {
+			used = frameOf(fs, "m5") + 4096
+		}
+		for at := rng.IntN(flipStep); at < used; at += 1 + rng.IntN(flipStep) {
+			flips++
+			image := fs.Clone()
+			image.Change(name, func(b []byte) []byte { b[at] ^= 1 << rng.IntN(8); return b })
+			s, err := store.Open(options(image))
+			if err != nil {
+				t.Fatalf("%s, byte %d: %v", name, at, err)
+			}
+			q := s.OpenQueue(sid, nil)
+			if q == nil {
+				t.Fatalf("%s, byte %d: session is lost", name, at)
+			}
+			got := drain(t, q)
+			st := s.Stats()
+			missing := 5 - len(strings.Fields(got))
+			if missing > 1 || missing == 0 && got != all {
+				t.Fatalf("%s, byte %d: got %q", name, at, got)
+			}
+			for _, m := range strings.Fields(got) {
+				if !strings.Contains(all, m) {
+					t.Fatalf("%s, byte %d: got %q", name, at, got)
+				}
+			}
+			if missing == 1 && st.CorruptFrames+st.TornTails == 0 && !strings.HasSuffix(got, "4:m4") {
+				t.Fatalf("%s, byte %d: got %q, and nobody noticed: %+v", name, at, got, st)
+			}
+			balance(t, s)
+			s.Close()
+		}
+	}
+	t.Logf("%d flips", flips)
+}
