@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 
 // process is a running program whose output can be waited for.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	name string
 
@@ -48,7 +48,7 @@ type process struct {
 }
 
 // launch starts a program. It is killed at the end of the test at the latest.
-func launch(t *testing.T, env []string, program string, args ...string) *process {
+func launch(t testing.TB, env []string, program string, args ...string) *process {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
@@ -169,7 +169,7 @@ func (p *process) wait(limit time.Duration) int {
 }
 
 // freePort finds a TCP port that nobody uses.
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -232,12 +232,12 @@ func publish(t *testing.T, port int, args ...string) {
 
 // site is a folder with a configuration to run the gateway in.
 type site struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	file string
 }
 
-func newSite(t *testing.T, config string) *site {
+func newSite(t testing.TB, config string) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir()}
 	s.file = filepath.Join(s.dir, "config.toml")
