@@ -109,7 +109,14 @@ func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, e
 	if d.poller.cfg.Kind == line.TCP {
 		return d.askOnce(c, q, timeout) // transaction numbers tell late answers
 	}
-	if fence, needed := d.debts.fence(q, time.Now()); needed {
+	switch fence, verdict := d.debts.before(q, d.known(), time.Now()); verdict {
+	case hushed:
+		if rest := time.Until(d.debts.at.Add(d.hush())); rest > 0 {
+			d.rested = time.Now().Add(rest)
+			return nil, errOwing
+		}
+		d.debts.forget()
+	case fenced:
 		if _, err := d.askOnce(c, fence, timeout); err != nil && !errors.As(err, new(Exception)) {
 			return nil, err
 		}
@@ -121,6 +128,27 @@ func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, e
 		data, err = d.askOnce(c, q, timeout)
 	}
 	return data, err
+}
+
+// errOwing tells that a device must be left alone for a while, since an
+// earlier answer may still come and pass for that to the next question.
+var errOwing = errors.New("the device still owes earlier answers")
+
+// hush is how long a device is left alone then.
+func (d *device) hush() time.Duration { return max(time.Second, 4*d.poller.cfg.Timeout) }
+
+// known are the planned reads that the device has answered.
+func (d *device) known() []question {
+	if len(d.debts.owed) == 0 {
+		return nil // nobody will want them
+	}
+	var known []question
+	for _, b := range d.blocks {
+		if b.known && b.silent == 0 && !b.bad {
+			known = append(known, b.question)
+		}
+	}
+	return known
 }
 
 func (d *device) askOnce(c *line.Conn, q question, timeout time.Duration) ([]byte, error) {
@@ -197,6 +225,8 @@ func (d *device) poll(ctx context.Context, c *line.Conn, b *block) {
 		d.publish(b, data, now)
 	case ctx.Err() != nil || errors.Is(err, line.ErrClosed):
 		// Not the device's fault, and the line tells it itself.
+	case errors.Is(err, errOwing):
+		// It is due still, when the device has rested.
 	case errors.As(err, &refused):
 		d.refused(b, refused, now)
 	default:
@@ -223,7 +253,7 @@ func (d *device) answered(b *block, now time.Time) {
 	}
 	d.alive()
 	b.next(now)
-	b.silent = 0
+	b.silent, b.known = 0, true
 	if b.bad {
 		b.bad = false
 		d.countBad()

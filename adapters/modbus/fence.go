@@ -1,6 +1,9 @@
 package modbus
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Modbus RTU has no transaction numbers: when a question has met silence, its
 // answer may still come and pass for that to another question of the same
@@ -30,10 +33,8 @@ func (q question) looksLike(other question) bool {
 // add notes that q was asked in vain.
 func (d *debts) add(q question, now time.Time) {
 	d.at = now
-	for _, owed := range d.owed {
-		if owed == q {
-			return
-		}
+	if slices.Contains(d.owed, q) {
+		return
 	}
 	if len(d.owed) == mostDebts {
 		d.owed = append(d.owed[:0], d.owed[1:]...)
@@ -47,25 +48,62 @@ func (d *debts) forget() { d.owed = d.owed[:0] }
 // answered notes that an answer to q came. If none of the questions owed looks
 // like it, it was the answer to q indeed, and nothing older can follow.
 func (d *debts) answered(q question) {
-	for _, owed := range d.owed {
-		if owed.looksLike(q) {
-			return
-		}
+	if !d.any(q) {
+		d.forget()
 	}
-	d.forget()
 }
 
-// fence gives the question to ask before q, and whether one is needed.
-func (d *debts) fence(q question, now time.Time) (fence question, needed bool) {
+// verdict says what a question must wait for.
+type verdict uint8
+
+const (
+	free   verdict = iota // nothing
+	fenced                // the answer to another one
+	hushed                // time: no fence is left that the device would answer
+)
+
+// before tells what must go before q. known are questions that the device
+// has answered.
+func (d *debts) before(q question, known []question, now time.Time) (question, verdict) {
 	if len(d.owed) > 0 && now.Sub(d.at) > debtLife {
 		d.forget()
 	}
 	for _, owed := range d.owed {
 		if owed != q && owed.looksLike(q) {
-			return d.unlike(owed), true
+			return d.fence(q, known)
 		}
 	}
-	return question{}, false
+	return question{}, free
+}
+
+// fence finds a question which no question owed looks like: first one that
+// the device is known to answer, or a part of it, then one that it refuses at
+// least, which is an answer as well.
+func (d *debts) fence(q question, known []question) (question, verdict) {
+	for _, k := range known {
+		if !d.any(k) {
+			return k, fenced
+		}
+	}
+	for _, k := range known {
+		for ; k.count > 1; k.count-- {
+			if part := (question{k.function, k.address, k.count - 1}); !d.any(part) {
+				return part, fenced
+			}
+		}
+	}
+	guesses := []question{{q.function, q.address, 2}, {readCoils, 0, 1}, {readHolding, 0, 1}}
+	for _, guess := range guesses {
+		if guess.address < 1<<16-1 && !d.any(guess) {
+			return guess, fenced
+		}
+	}
+	return question{}, hushed
+}
+
+// any reports whether some question owed looks like q.
+func (d *debts) any(q question) bool {
+	return slices.ContainsFunc(d.owed, q.looksLike)
 }
 
 // other reports whether an exception on q may be meant for another question
@@ -77,27 +115,4 @@ func (d *debts) other(q question) bool {
 		}
 	}
 	return false
-}
-
-// unlike makes a short question of q's registers which no question owed looks
-// like; the device is known to have these.
-func (d *debts) unlike(q question) question {
-	step := uint16(1)
-	if q.function == readCoils || q.function == readDiscrete {
-		step = 8
-	}
-	fence := q
-	for fence.count = step; ; fence.count += step {
-		taken := false
-		for _, owed := range d.owed {
-			taken = taken || owed.looksLike(fence)
-		}
-		if !taken {
-			break // after mostDebts steps at most
-		}
-	}
-	if last := 1<<16 - int(fence.count); int(fence.address) > last {
-		fence.address = uint16(last)
-	}
-	return fence
 }

@@ -13,9 +13,9 @@ type block struct {
 	points []*point // by address
 	every  time.Duration
 	due    time.Time // its read is due from then on; the zero time is due at once
-	// trouble
-	silent int  // times it alone found no answer while the device gave others
-	bad    bool // the device says that it has no such register
+	known  bool      // the device has answered it
+	silent int       // times it alone found no answer while the device gave others
+	bad    bool      // the device says that it has no such register
 }
 
 // plan merges the points of a device into reads: points of the same table and

@@ -295,10 +295,7 @@ func (r *record) until(what string, cond func() bool) {
 	r.t.Helper()
 	deadline := time.After(testPatience)
 	for {
-		r.mu.Lock()
-		ok := cond()
-		r.mu.Unlock()
-		if ok {
+		if r.holds(cond) {
 			return
 		}
 		select {
@@ -309,6 +306,12 @@ func (r *record) until(what string, cond func() bool) {
 			r.t.Fatalf("%s did not happen in %v; last readings: %v; devices: %v", what, testPatience, r.last, r.on)
 		}
 	}
+}
+
+func (r *record) holds(cond func() bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return cond()
 }
 
 // reads waits until the point was published as text, or as its quality.
@@ -363,7 +366,11 @@ func start(t testing.TB, cfg line.Config, sink adapters.Sink, devices ...DeviceC
 	return p, l
 }
 
+// rtu gives the configuration of the line; from then on the field is changed
+// in with only.
 func (f *field) rtu() line.Config {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return line.Config{
 		Name: "bus", Kind: line.RTU, Port: f.link, Retries: 1, Timeout: 60 * time.Millisecond,
 		Serial: line.Serial{Baud: 115200, DataBits: 8, Parity: 'N', StopBits: 1},

@@ -53,7 +53,7 @@ func (d *device) settle(ctx context.Context, err error) {
 	switch {
 	case err == nil || errors.As(err, new(Exception)):
 		d.alive()
-	case ctx.Err() != nil || errors.Is(err, line.ErrClosed):
+	case ctx.Err() != nil || errors.Is(err, line.ErrClosed) || errors.Is(err, errOwing):
 	case errors.Is(err, line.ErrTimeout) || errors.As(err, new(*line.FrameError)):
 		if d.state != offline && len(d.blocks) > 0 && d.again == nil {
 			d.again = d.cheapest() // does it live?

@@ -1,0 +1,175 @@
+package modbus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/adapters"
+	"sluice/adapters/line"
+)
+
+func write(t *testing.T, p *Poller, point string, v adapters.Value) adapters.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
+	defer cancel()
+	return p.Device("d").Write(ctx, adapters.Command{Point: point, Value: v})
+}
+
+func writeBench(t *testing.T) (*field, *slave, *record, *Poller) {
+	f, r := newField(t), newRecord(t)
+	s := f.add(1)
+	for i := range uint16(10) {
+		s.registers[i] = 0
+		s.bits[i] = false
+	}
+	low, high := 0.0, 100.0
+	valve := writable(on("d", "valve", Holding, 0, U16), Verify)
+	valve.Point.Min, valve.Point.Max = &low, &high
+	temp := writable(on("d", "temp", Holding, 1, I16), Verify)
+	temp.Scale = 0.1
+	flow := writable(on("d", "flow", Holding, 2, F32), Verify)
+	flow.Order = CDAB
+	p, _ := start(t, f.rtu(), r, DeviceConfig{Name: "d", Unit: 1, Every: 10 * time.Millisecond, Points: []PointConfig{
+		valve, temp, flow, writable(on("d", "heater", Coil, 0, Bool), Verify), writable(on("d", "fan", Coil, 1, Bool), Plain),
+		on("d", "fixed", Holding, 4, U16),
+	}})
+	r.online("d")
+	return f, s, r, p
+}
+
+func TestWrite(t *testing.T) {
+	t.Parallel()
+	f, s, r, p := writeBench(t)
+	for _, test := range []struct {
+		point       string
+		value, back adapters.Value
+	}{
+		{"heater", adapters.Bool(true), adapters.Bool(true)},
+		{"fan", adapters.Bool(true), adapters.Value{}},
+		{"valve", adapters.Int(40), adapters.Int(40)},
+		{"valve", adapters.Int(400), adapters.Int(100)}, // clamped
+		{"temp", adapters.Float(-21.44), adapters.Float(-21.4)},
+		{"flow", adapters.Float(21.4), adapters.Float(21.4)},
+	} {
+		res := write(t, p, test.point, test.value)
+		if res.Err != nil || res.Value != test.back || res.Elapsed <= 0 || res.Time.IsZero() {
+			t.Errorf("%s = %v: %+v", test.point, test.value, res)
+		}
+	}
+	f.with(func() {
+		if !s.bits[0] || !s.bits[1] || s.registers[0] != 100 || int16(s.registers[1]) != -214 || s.registers[2] != 0x3333 || s.registers[3] != 0x41ab {
+			t.Errorf("the device holds %v %v", s.bits, s.registers)
+		}
+	})
+	r.reads("d/valve", "100")
+	r.reads("d/fan", "true")
+	for point, want := range map[string]string{"fixed": "read only", "nothing": "no such point", "flow": "not a number"} {
+		if res := write(t, p, point, adapters.Bool(true)); res.Err == nil || !strings.Contains(res.Err.Error(), want) {
+			t.Errorf("%s: %v", point, res.Err)
+		}
+	}
+	if p.Device("other") != nil {
+		t.Error("a device that is not on the line was found")
+	}
+	if s := p.Stats()[0]; s.Writes != 9 || s.WriteErrors != 3 {
+		t.Errorf("%d writes, %d errors", s.Writes, s.WriteErrors)
+	}
+}
+
+func TestWriteThatIsNotTaken(t *testing.T) {
+	t.Parallel()
+	f, s, _, p := writeBench(t)
+	f.with(func() { s.stuck, s.registers[0] = true, 7 })
+	res := write(t, p, "valve", adapters.Int(40))
+	if !errors.Is(res.Err, ErrNotTaken) || res.Value != adapters.Int(7) {
+		t.Errorf("got %+v", res)
+	}
+}
+
+func TestWriteFallsBackToTheFunctionForMany(t *testing.T) {
+	t.Parallel()
+	f, s, _, p := writeBench(t)
+	f.with(func() { s.refuse[5], s.refuse[6] = 1, 1 })
+	if res := write(t, p, "heater", adapters.Bool(true)); res.Err != nil || res.Value != adapters.Bool(true) {
+		t.Errorf("coil: %+v", res)
+	}
+	if res := write(t, p, "valve", adapters.Int(9)); res.Err != nil || res.Value != adapters.Int(9) {
+		t.Errorf("register: %+v", res)
+	}
+	f.with(func() { s.refuse[15], s.refuse[16] = 1, 1 })
+	if res := write(t, p, "valve", adapters.Int(9)); !errors.Is(res.Err, IllegalFunction) {
+		t.Errorf("refused: %+v", res)
+	}
+}
+
+func TestWriteToADeadDevice(t *testing.T) {
+	t.Parallel()
+	f, s, r, p := writeBench(t)
+	f.with(func() { s.dead = true })
+	if res := write(t, p, "valve", adapters.Int(9)); !errors.Is(res.Err, line.ErrTimeout) {
+		t.Errorf("got %+v", res)
+	}
+	r.offline("d")
+	// A command is tried at once, not at the next probe, and brings it back.
+	f.with(func() { s.dead = false })
+	if res := write(t, p, "valve", adapters.Int(9)); res.Err != nil {
+		t.Errorf("got %+v", res)
+	}
+	r.online("d")
+	r.reads("d/valve", "9")
+}
+
+// With an adapter that hears itself and no device at all, a write must fail
+// although its echo is a perfect answer.
+func TestEchoIsNoAnswerToAWrite(t *testing.T) {
+	t.Parallel()
+	f, r := newField(t), newRecord(t)
+	f.mangle = func(request, _ []byte) []byte { return bytes.Clone(request) }
+	p, _ := start(t, f.rtu(), r, DeviceConfig{Name: "d", Unit: 1, Every: time.Hour, Points: []PointConfig{
+		writable(on("d", "v", Holding, 0, U16), Plain),
+	}})
+	if res := write(t, p, "v", adapters.Int(9)); res.Err == nil {
+		t.Errorf("got %+v", res)
+	}
+}
+
+func TestWriteThroughAnEcho(t *testing.T) {
+	t.Parallel()
+	f, r := newField(t), newRecord(t)
+	s := f.add(1)
+	s.registers[0] = 1
+	f.mangle = func(request, answer []byte) []byte { return append(bytes.Clone(request), answer...) }
+	p, l := start(t, f.rtu(), r, DeviceConfig{Name: "d", Unit: 1, Every: 10 * time.Millisecond, Points: []PointConfig{
+		writable(on("d", "v", Holding, 0, U16), Verify),
+	}})
+	r.reads("d/v", "1")
+	if res := write(t, p, "v", adapters.Int(9)); res.Err != nil || res.Value != adapters.Int(9) {
+		t.Errorf("got %+v", res)
+	}
+	if stats := l.Stats(); stats.Garbage != 0 {
+		t.Errorf("%d bytes of echo were counted as garbage", stats.Garbage)
+	}
+	f.with(func() { s.dead = true }) // its echo is still heard
+	if res := write(t, p, "v", adapters.Int(10)); res.Err == nil {
+		t.Errorf("got %+v", res)
+	}
+}
+
+// A stream of commands does not starve the polls, nor the polls a command.
+func TestCommandsAndPollsTakeTurns(t *testing.T) {
+	t.Parallel()
+	_, _, r, p := writeBench(t)
+	r.mu.Lock()
+	before := len(r.all)
+	r.mu.Unlock()
+	for i := range 50 {
+		if res := write(t, p, "fan", adapters.Bool(i%2 == 0)); res.Err != nil {
+			t.Fatal(res.Err)
+		}
+	}
+	r.until("polls after the commands", func() bool { return len(r.all) > before+20 })
+}
