@@ -37,6 +37,7 @@ type Broker struct {
 	timers   timers
 	count    counters
 	storeBad atomic.Bool // its refusal was logged
+	logged   func(error) // = stored, bound once: the answer to what nobody waits for
 
 	retMu         sync.Mutex // who changes retained messages
 	retained      *topic.Names[*kept]
@@ -63,6 +64,7 @@ func New(cfg Config, st *store.Store, log *slog.Logger) *Broker {
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.jobs.more = make(chan struct{}, 1)
 	b.timers.more = make(chan struct{}, 1)
+	b.logged = b.stored
 	b.routers.New = func() any { return b.newRouter() }
 	b.restoreRetained()
 	b.restoreSessions()
@@ -190,8 +192,8 @@ func (b *Broker) Addrs() []net.Addr {
 	return nil
 }
 
-// logged is the answer to what nobody waits for.
-func (b *Broker) logged(err error) {
+// stored logs when the store begins to refuse and when that is over.
+func (b *Broker) stored(err error) {
 	if err != nil {
 		b.storeRefused(err)
 		return

@@ -97,6 +97,7 @@ func (c *conn) serve() {
 	c.part(err)
 	c.b.detach(c)
 	close(c.gone)
+	c.waitWritten()
 	c.linger(err)
 	_ = c.nc.Close()
 	c.in.release()

@@ -3,9 +3,11 @@ package mqttcore
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -247,54 +249,136 @@ func (c *cutter) cut() {
 }
 
 // TestMosquittoSessionOverCuts: mosquitto_sub with a session behind a link that
-// is cut while messages flow gets each of them: QoS 2 once, QoS 1 at least.
+// is cut while messages flow gets each of them in order: QoS 2 once, QoS 1 at
+// least. QoS 2 in MQTT 5 is not asked of it: its 2.0.11 gives up after a cut
+// there, with its own broker as well; TestSessionOverCuts plays that.
 func TestMosquittoSessionOverCuts(t *testing.T) {
-	for _, version := range []string{"mqttv311", "mqttv5"} {
+	for _, k := range []struct {
+		version string
+		qos     byte
+	}{{"mqttv311", 1}, {"mqttv311", 2}, {"mqttv5", 1}} {
+		t.Run(fmt.Sprint(k.version, " QoS ", k.qos), func(t *testing.T) {
+			t.Parallel()
+			r := start(t, Config{})
+			link := newCutter(t, r.addr())
+			args := []string{"-c", "-i", "keeper", "-q", fmt.Sprint(k.qos), "-t", "flow", "-k", "5"}
+			if k.version == "mqttv5" {
+				args = append(args, "-x", "600")
+			}
+			sub := subscriberAt(r, t, link.addr(), k.version, args...)
+			const n = 300
+			publishOverCuts(r, link, k.qos, n, 1)
+			seen := make(map[string]int, n)
+			for len(seen) < n {
+				checkFlow(t, seen, sub.line(), k.qos)
+			}
+		})
+	}
+}
+
+// publishOverCuts publishes n numbered messages and cuts the subscriber's link
+// on the way.
+func publishOverCuts(r *rig, link *cutter, qos byte, n, cuts int) {
+	r.t.Helper()
+	pub, _ := r.connect(packet.V5, "pub")
+	for i := range n {
+		pid := uint16(i + 1)
+		pub.send(message("flow", fmt.Sprint(i), qos, pid))
+		if qos == 1 {
+			pub.expectAck(packet.PUBACK, pid, packet.Success)
+		} else {
+			pub.expectAck(packet.PUBREC, pid, packet.Success)
+			pub.send(answer(packet.PUBREL, pid))
+			pub.expectAck(packet.PUBCOMP, pid, packet.Success)
+		}
+		if i%(n/cuts) == n/cuts/2 {
+			link.cut()
+		}
+	}
+}
+
+// checkFlow judges the next message of publishOverCuts.
+func checkFlow(t *testing.T, seen map[string]int, payload string, qos byte) {
+	t.Helper()
+	if seen[payload] == 0 && payload != fmt.Sprint(len(seen)) {
+		t.Fatalf("got %s after %d messages", payload, len(seen))
+	}
+	seen[payload]++
+	if qos == 2 && seen[payload] > 1 {
+		t.Fatalf("%s comes twice", payload)
+	}
+}
+
+// TestSessionOverCuts is the same with a receiver that does what the standard
+// asks of one, with many cuts and both versions.
+func TestSessionOverCuts(t *testing.T) {
+	for _, v := range []packet.Version{packet.V311, packet.V5} {
 		for qos := byte(1); qos <= 2; qos++ {
-			t.Run(fmt.Sprint(version, " QoS ", qos), func(t *testing.T) {
+			t.Run(fmt.Sprint("v", v, " QoS ", qos), func(t *testing.T) {
 				t.Parallel()
 				r := start(t, Config{})
 				link := newCutter(t, r.addr())
-				args := []string{"-c", "-i", "keeper", "-q", fmt.Sprint(qos), "-t", "flow", "-k", "5"}
-				if version == "mqttv5" {
-					args = append(args, "-x", "600")
-				}
-				sub := subscriberAt(r, t, link.addr(), version, args...)
-				pub, _ := r.connect(packet.V5, "pub")
-				const n, cuts = 300, 3
+				first, _ := r.connect(v, "keeper", keep)
+				first.subscribe(qos, "flow")
+				first.close()
+				const n, cuts = 400, 10
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					publishOverCuts(r, link, qos, n, cuts)
+				}()
 				seen := make(map[string]int, n)
-				last := -1
-				for i := range n {
-					pub.send(message("flow", fmt.Sprint(i), qos, uint16(i+1)))
-					if qos == 1 {
-						pub.expectAck(packet.PUBACK, uint16(i+1), packet.Success)
-					} else {
-						pub.expectAck(packet.PUBREC, uint16(i+1), packet.Success)
-						pub.send(answer(packet.PUBREL, uint16(i+1)))
-						pub.expectAck(packet.PUBCOMP, uint16(i+1), packet.Success)
-					}
-					if i%(n/cuts) == n/cuts/2 {
-						link.cut()
-					}
-				}
+				var held pidSet // QoS 2 identifiers received and not released
 				for len(seen) < n {
-					s := sub.line()
-					seen[s]++
-					var i int
-					if _, err := fmt.Sscan(s, &i); err != nil {
-						t.Fatal(err)
-					}
-					if seen[s] == 1 && i != last+1 {
-						t.Fatalf("%d comes after %d", i, last)
-					}
-					if seen[s] == 1 {
-						last = i
-					}
-					if qos == 2 && seen[s] > 1 {
-						t.Fatalf("%s comes twice", s)
-					}
+					link.receive(t, v, func(c *client, p packet.Packet) {
+						switch p := p.(type) {
+						case *packet.Publish:
+							switch {
+							case p.QoS == 1:
+								checkFlow(t, seen, string(p.Payload), qos)
+								c.try(answer(packet.PUBACK, p.PacketID))
+								return
+							case !held.has(p.PacketID):
+								checkFlow(t, seen, string(p.Payload), qos)
+								held.add(p.PacketID)
+							}
+							c.try(answer(packet.PUBREC, p.PacketID))
+						case *packet.Ack:
+							held.remove(p.PacketID)
+							c.try(answer(packet.PUBCOMP, p.PacketID))
+						}
+					}, func() bool { return len(seen) == n })
 				}
+				<-done
 			})
 		}
 	}
 }
+
+// receive connects through the link and handles packets until that is cut or
+// enough came.
+func (l *cutter) receive(t *testing.T, v packet.Version, handle func(*client, packet.Packet), enough func() bool) {
+	t.Helper()
+	nc, err := net.Dial("tcp", l.addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	c := &client{t: t, nc: nc, in: bufio.NewReader(nc), v: v}
+	p := &packet.Connect{Version: v, ClientID: "keeper"}
+	keep(p)
+	c.try(p)
+	for !enough() {
+		p, err := c.next(patience)
+		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal("nothing comes")
+			}
+			return
+		}
+		handle(c, p)
+	}
+}
+
+// try sends what may not arrive.
+func (c *client) try(p packet.Packet) { _, _ = c.nc.Write(p.Append(nil, c.v)) }

@@ -171,7 +171,9 @@ func (c *conn) flush() {
 	}
 	o.writing = true
 	if c.raw == nil {
-		c.drainLater(nil, 0)
+		k := o.pending
+		o.pending, o.taken = nil, len(k.b)
+		c.drainLater(k, 0)
 		o.mu.Unlock()
 		return
 	}
@@ -206,30 +208,19 @@ func (c *conn) drainLater(k *chunk, off int) {
 	c.b.tasks.Go(func() { c.drain(k, off) })
 }
 
-// drain writes k from off on and then all that is appended meanwhile. The
-// client must take some bytes within each Config.WriteTimeout.
+// drain writes k from off on and then all that is appended meanwhile.
 func (c *conn) drain(k *chunk, off int) {
 	o := &c.out
 	for {
-		if k != nil {
-			for off < len(k.b) {
-				end := min(off+writeStep, len(k.b))
-				_ = c.nc.SetWriteDeadline(time.Now().Add(c.b.cfg.WriteTimeout))
-				n, err := c.nc.Write(k.b[off:end])
-				off += n
-				c.b.count.bytesSent.add(uint64(n))
-				if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
-					if errors.Is(err, os.ErrDeadlineExceeded) {
-						c.b.count.writeTimeouts.add(1)
-					}
-					o.mu.Lock()
-					c.failLocked(err)
-					o.mu.Unlock()
-					return
-				}
-			}
-			putChunk(k)
+		if err := c.writeAll(k.b[off:]); err != nil {
+			o.mu.Lock()
+			o.writing = false
+			c.failLocked(err)
+			o.poke()
+			o.mu.Unlock()
+			return
 		}
+		putChunk(k)
 		o.mu.Lock()
 		o.taken = 0
 		if o.pending == nil || o.err != nil {
@@ -242,6 +233,48 @@ func (c *conn) drain(k *chunk, off int) {
 		o.pending, o.taken = nil, len(k.b)
 		o.poke()
 		o.mu.Unlock()
+	}
+}
+
+// writeAll writes p, waiting for the client, which must take some bytes within
+// each Config.WriteTimeout.
+func (c *conn) writeAll(p []byte) error {
+	for len(p) > 0 {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(c.b.cfg.WriteTimeout))
+		n, err := c.nc.Write(p[:min(len(p), writeStep)])
+		p = p[n:]
+		c.b.count.bytesSent.add(uint64(n))
+		if err == nil || n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.b.count.writeTimeouts.add(1)
+		}
+		return err
+	}
+	return nil
+}
+
+// waitWritten gives the last bytes a moment to leave.
+func (c *conn) waitWritten() {
+	late := time.NewTimer(lingerTime)
+	defer late.Stop()
+	o := &c.out
+	for {
+		o.mu.Lock()
+		if !o.writing {
+			o.mu.Unlock()
+			return
+		}
+		if o.space == nil {
+			o.space = make(chan struct{}, 1)
+		}
+		o.mu.Unlock()
+		select {
+		case <-o.space:
+		case <-late.C:
+			return
+		}
 	}
 }
 

@@ -1,0 +1,277 @@
+package mqttcore
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/mqttcore/packet"
+	"sluice/mqttcore/store"
+)
+
+// inBubble runs a test in a bubble of fake time: a broker without listeners,
+// to which clients come through pipes. dial gives a new client.
+func inBubble(t *testing.T, cfg Config, test func(t *testing.T, b *Broker, dial func(v packet.Version) *client)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		born := time.Now()
+		clock := func() time.Duration { return time.Since(born) }
+		log := slog.New(slog.DiscardHandler)
+		st, err := store.Open(store.Options{Dir: dir, Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := New(cfg, st, log)
+		b.clock = clock
+		ctx, stop := context.WithCancel(t.Context())
+		storeCtx, stopStore := context.WithCancel(t.Context())
+		brokerDone, storeDone := make(chan error, 1), make(chan error, 1)
+		go func() { storeDone <- st.Run(storeCtx) }()
+		go func() { brokerDone <- b.Run(ctx) }()
+		<-b.Ready()
+		var pipes []net.Conn
+		test(t, b, func(v packet.Version) *client {
+			here, there := net.Pipe()
+			pipes = append(pipes, here)
+			b.open(there)
+			return &client{t: t, nc: here, in: bufio.NewReader(here), v: v}
+		})
+		for _, p := range pipes {
+			_ = p.Close()
+		}
+		stop()
+		stopStore()
+		if err := errors.Join(<-brokerDone, <-storeDone, st.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// ends waits for the end of the connection and tells how long it took.
+func (c *client) ends(reason packet.Reason) time.Duration {
+	c.t.Helper()
+	start := time.Now()
+	_ = c.nc.SetReadDeadline(time.Time{})
+	b, err := io.ReadAll(c.in)
+	if err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		c.t.Fatal(err)
+	}
+	if reason != 0 && c.v == packet.V5 && (len(b) < 3 || b[0] != 0xe0 || packet.Reason(b[2]) != reason) {
+		c.t.Errorf("the end is % x, want DISCONNECT with %v", b, reason)
+	}
+	return time.Since(start)
+}
+
+func TestKeepAlive(t *testing.T) {
+	inBubble(t, Config{ConnectTimeout: 7 * time.Second, MaxKeepAlive: 100 * time.Second}, func(t *testing.T, b *Broker, dial func(packet.Version) *client) {
+		if took := dial(packet.V5).ends(0); took != 7*time.Second {
+			t.Errorf("a silent connection lived %v", took)
+		}
+		for _, v := range versions {
+			c := dial(v)
+			c.hello("c", func(p *packet.Connect) { p.KeepAlive = 10 })
+			for range 3 {
+				time.Sleep(14 * time.Second) // fake: no time passes
+				c.silent()
+			}
+			if took := c.ends(packet.KeepAliveTimeout); took != 15*time.Second {
+				t.Errorf("MQTT-3.1.2-22: ended after %v, want 15 s", took)
+			}
+		}
+		c := dial(packet.V5)
+		if ack := c.hello("d"); ack.Properties.ServerKeepAlive != 100 {
+			t.Errorf("server keep alive %d", ack.Properties.ServerKeepAlive)
+		}
+		if took := c.ends(packet.KeepAliveTimeout); took != 150*time.Second {
+			t.Errorf("MQTT-3.1.2-21: ended after %v, want 150 s", took)
+		}
+		if n := b.Stats().KeepAliveTimeouts; n != 4 {
+			t.Errorf("%d timeouts counted, want 4", n)
+		}
+	})
+}
+
+func TestSessionExpiry(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, b *Broker, dial func(packet.Version) *client) {
+		visit := func(expiry uint32, mods ...func(*packet.Connect)) (present bool, c *client) {
+			c = dial(packet.V5)
+			ack := c.hello("c", append(mods, func(p *packet.Connect) {
+				p.CleanStart = false
+				p.Properties.SetUint(packet.PropSessionExpiry, expiry)
+			})...)
+			return ack.SessionPresent, c
+		}
+		leave := func(c *client) {
+			_ = c.nc.Close()
+			synctest.Wait()
+		}
+		_, c := visit(100)
+		leave(c)
+		time.Sleep(99 * time.Second)
+		present, c := visit(100)
+		if !present {
+			t.Error("MQTT-3.1.2-23: gone before its time")
+		}
+		leave(c)
+		time.Sleep(101 * time.Second)
+		if n := b.Stats().Sessions; n != 0 {
+			t.Errorf("%d sessions after the expiry", n)
+		}
+		present, c = visit(100)
+		if present {
+			t.Error("present after its time")
+		}
+		d := &packet.Disconnect{}
+		d.Properties.SetUint(packet.PropSessionExpiry, 5)
+		c.send(d)
+		leave(c)
+		time.Sleep(6 * time.Second)
+		if present, c = visit(forever); present {
+			t.Error("DISCONNECT could not shorten the expiry")
+		}
+		leave(c)
+		time.Sleep(29 * 24 * time.Hour)
+		if present, c = visit(0); !present {
+			t.Error("gone before the most that we grant")
+		}
+		leave(c)
+		if n := b.st.Stats().Sessions; n != 0 {
+			t.Errorf("%d sessions stored after one with expiry 0", n)
+		}
+	})
+}
+
+func TestWills(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, b *Broker, dial func(packet.Version) *client) {
+		var got []string
+		b.Subscribe("will/#", func(m *Message) { got = append(got, m.Topic+"="+string(m.Payload)) })
+		visit := func(v packet.Version, delay, expiry uint32, clean bool) *client {
+			c := dial(v)
+			c.hello("c", func(p *packet.Connect) {
+				p.CleanStart = clean
+				p.Will = &packet.Will{Topic: "will/c", Payload: []byte("gone")}
+				if v == packet.V5 {
+					p.Properties.SetUint(packet.PropSessionExpiry, expiry)
+					p.Will.Properties.SetUint(packet.PropWillDelay, delay)
+				}
+			})
+			return c
+		}
+		expect := func(what string, n int) {
+			t.Helper()
+			synctest.Wait()
+			if len(got) != n {
+				t.Errorf("%s: %d wills, want %d", what, len(got), n)
+			}
+			got = nil
+		}
+		for _, v := range versions {
+			c := visit(v, 0, 0, true)
+			_ = c.nc.Close()
+			expect("MQTT-3.1.2-8 connection lost", 1)
+			c = visit(v, 0, 0, true)
+			c.send(&packet.Disconnect{})
+			c.ends(0)
+			expect("MQTT-3.14.4-3 a normal end", 0)
+			c = visit(v, 0, 0, true)
+			c.send(&packet.Connect{Version: v, CleanStart: true, ClientID: "c"})
+			c.ends(0)
+			expect("MQTT-3.1.2-8 protocol error", 1)
+			c = visit(v, 0, 0, true)
+			d := visit(v, 0, 0, true)
+			expect("taken over", 1)
+			d.send(&packet.Disconnect{})
+			d.ends(0)
+		}
+		c := visit(packet.V5, 0, 0, true)
+		c.send(&packet.Disconnect{Reason: packet.DisconnectWithWill})
+		c.ends(0)
+		expect("a normal end with the will", 1)
+
+		c = visit(packet.V5, 10, 0, true)
+		_ = c.nc.Close()
+		expect("a delay without a session is none", 1)
+
+		c = visit(packet.V5, 10, 60, true)
+		_ = c.nc.Close()
+		time.Sleep(9 * time.Second)
+		expect("before the delay", 0)
+		time.Sleep(2 * time.Second)
+		expect("after the delay", 1)
+		time.Sleep(time.Hour)
+		expect("once only", 0)
+
+		c = visit(packet.V5, 60, 10, true)
+		_ = c.nc.Close()
+		time.Sleep(11 * time.Second)
+		expect("MQTT-3.1.3-9 the session ends first", 1)
+
+		c = visit(packet.V5, 10, 60, true)
+		_ = c.nc.Close()
+		synctest.Wait()
+		c = visit(packet.V5, 10, 60, false)
+		time.Sleep(20 * time.Second)
+		expect("MQTT-3.1.3-9 back in time", 0)
+		_ = c.nc.Close()
+		synctest.Wait()
+		c = visit(packet.V5, 10, 60, true)
+		expect("MQTT-3.1.4-3 a clean start ends the session", 1)
+		c.send(&packet.Disconnect{})
+		c.ends(0)
+	})
+}
+
+func TestMessageExpiry(t *testing.T) {
+	inBubble(t, Config{MaxInflight: 1}, func(t *testing.T, b *Broker, dial func(packet.Version) *client) {
+		sub := dial(packet.V5)
+		sub.hello("sub")
+		sub.subscribe(1, "e")
+		pub := func(payload string, expiry uint32, retain bool) {
+			t.Helper()
+			if err := b.Publish(t.Context(), Message{Topic: "e", Payload: []byte(payload), QoS: 1, Retain: retain,
+				Properties: Properties{Expiry: expiry, HasExpiry: true}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		published := make(chan struct{})
+		go func() {
+			defer close(published)
+			pub("1", 100, false)
+			pub("2", 5, false) // waits for the window longer than it lives
+			pub("3", 100, false)
+			pub("4", 30, true)
+		}()
+		m := sub.expectMessage("1")
+		<-published
+		if m.Properties.MessageExpiry != 100 {
+			t.Errorf("expiry %d", m.Properties.MessageExpiry)
+		}
+		time.Sleep(10 * time.Second)
+		sub.send(answer(packet.PUBACK, m.PacketID))
+		if m = sub.expectMessage("3"); m.Properties.MessageExpiry != 90 { // MQTT-3.3.2-5, -6
+			t.Errorf("expiry %d after 10 s of 100", m.Properties.MessageExpiry)
+		}
+		if n := b.Stats().Expired; n != 1 {
+			t.Errorf("%d counted as expired, want 1", n)
+		}
+		late := dial(packet.V5)
+		late.hello("late")
+		late.subscribe(0, "e")
+		if m := late.expectMessage("4"); m.Properties.MessageExpiry != 20 || !m.Retain {
+			t.Errorf("retained message: %+v", m)
+		}
+		time.Sleep(21 * time.Second)
+		late.subscribe(0, "e")
+		late.silent()
+		if n, _ := b.retained.Get("e"); n != nil {
+			t.Error("a retained message is kept after its life")
+		}
+	})
+}
