@@ -5,4 +5,5 @@ package store_test
 const (
 	crashStates = 20_000
 	flipStep    = 7
+	sweepStep   = 1
 )

@@ -6,4 +6,5 @@ package store_test
 const (
 	crashStates = 2_000
 	flipStep    = 60
+	sweepStep   = 9
 )

@@ -217,6 +217,7 @@ func TestStaleFramesStayDead(t *testing.T) {
 	}
 	big := strings.Repeat("x", 9000) // so that each has a frame of its own
 	s.Append(message(sid, "old1|"+big), nil)
+	s.Append(message(sid, "tiny|"), nil) // shares it: as many records as new1 and the clock
 	s.Append(message(sid, "old2|"+big), nil)
 	r = run(t, s) // one commit of two frames
 	r.publish(sid, "old3")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"time"
 )
 
 // segment is one file of the log.
@@ -295,13 +296,18 @@ func (s *Store) recycle() {
 // fillPool keeps free segments ready, so that a roll is quick and a disk that
 // fills up is noticed while there is still room to act.
 func (s *Store) fillPool() {
-	for len(s.w.pool) < poolMin && !s.w.diskLow {
+	for len(s.w.pool) < poolMin && !s.w.diskLow && !time.Now().Before(s.w.nextFill) {
 		name := freeName(s.w.nextSeg)
 		s.w.nextSeg++
 		f, err := s.fs.Create(name, s.opt.SegmentSize)
-		if err != nil {
+		if isFull(err) {
 			s.w.diskLow = true
-			s.log.Warn("store: no room for another segment; the oldest messages go first", "error", err)
+			s.log.Warn("store: no room for another segment, the oldest messages will have to go", "error", err)
+			return
+		}
+		if err != nil {
+			s.w.nextFill = time.Now().Add(fillRetry)
+			s.log.Warn("store: no free segment can be kept ready", "error", err)
 			return
 		}
 		if err := f.Close(); err != nil {

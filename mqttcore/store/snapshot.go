@@ -199,21 +199,27 @@ func (s *Store) fillSnapshot(file File, job snapshotJob) (off uint64, err error)
 			off += uint64(len(b))
 			info.ordinal += w.records[i]
 		}
-		w.frames, w.records = w.frames[:0], w.records[:0]
 		return nil
 	}
-	w := &job.frames
+	// The state stays as it is: it may be needed for another try.
+	if err := flush(&job.frames); err != nil {
+		return off, err
+	}
+	w := &snapFrames{}
 	var buf []byte
 	keep := func(m *Message, at uint64) bool {
 		buf = appendRetained(buf[:0], m, at)
 		w.add(recPub, buf)
 		if len(w.frames) > 1 {
 			err = flush(w)
+			*w = snapFrames{}
 		}
 		return err == nil
 	}
 	for _, m := range job.retained {
-		keep(&m.Message, m.at)
+		if !keep(&m.Message, m.at) {
+			break
+		}
 	}
 	if job.keeper != nil && err == nil {
 		job.keeper(func(m *Message) bool {
@@ -258,8 +264,12 @@ func (s *Store) snapshotDone(r snapshotResult) {
 	s.w.snapping = false
 	s.w.kept = s.w.kept[r.gaveUp:]
 	if r.err != nil {
-		s.log.Error("store: snapshot not written, the log grows until one is", "error", r.err)
 		s.w.wantSnap = true
+		if n := len(s.w.pool) - 1; isFull(r.err) && n >= 0 && s.fs.Remove(s.w.pool[n]) == nil {
+			s.w.pool = s.w.pool[:n] // ballast: the snapshot will free more
+			return
+		}
+		s.log.Error("store: snapshot not written, the log grows until one is", "error", r.err)
 		s.w.nextSnap = time.Now().Add(snapRetry)
 		return
 	}

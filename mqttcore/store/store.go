@@ -66,6 +66,7 @@ const (
 	snapEvery    = 32 << 20 // bytes of log between snapshots
 	snapInterval = 15 * time.Minute
 	snapRetry    = 10 * time.Second
+	fillRetry    = 10 * time.Second
 	poolMin      = 2 // free segments held ready, the ballast of a full disk
 	poolMax      = 4
 	maxWindow    = 65535 // deliveries in flight that packet ids can tell apart

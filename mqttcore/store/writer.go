@@ -12,12 +12,13 @@ import (
 
 // writerState belongs to the goroutine of Run (and, before that, to Open).
 type writerState struct {
-	nextSeg uint64
-	ordinal uint64 // of the next record to be committed
-	prev    uint32 // crc of the last committed frame
-	pool    []string
-	safe    LSN // everything needed from below is in a kept snapshot
-	diskLow bool
+	nextSeg  uint64
+	ordinal  uint64 // of the next record to be committed
+	prev     uint32 // crc of the last committed frame
+	pool     []string
+	safe     LSN // everything needed from below is in a kept snapshot
+	diskLow  bool
+	nextFill time.Time
 
 	lastClock, lastSnap, nextSnap time.Time
 	sinceSnap                     uint64 // bytes of log since the newest snapshot

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"sluice/mqttcore/store"
 )
@@ -20,7 +21,7 @@ import (
 // Kind is what an operation does.
 type Kind string
 
-// The kinds of operation, as a Fault sees them.
+// The kinds of operation, as a fault sees them.
 const (
 	Create  Kind = "create"
 	Open    Kind = "open"
@@ -46,12 +47,9 @@ type op struct {
 
 // FS is the folder. Its methods may be called from any goroutine.
 type FS struct {
-	// Fault, where set, is asked before each operation; an error it returns is
-	// the operation's. A Write that fails has half of its bytes written.
-	// Set it before use; it is called with the lock held.
-	Fault func(kind Kind, name string) error
-
 	mu     sync.Mutex
+	ask    func(kind Kind, name string) error
+	limit  int64            // bytes that all files may have, 0 = any
 	base   map[string]*file // what it began with
 	files  map[string]*file
 	nextID int
@@ -75,11 +73,42 @@ func (f *FS) Mark(v any) {
 	f.ops = append(f.ops, op{mark: v})
 }
 
-func (f *FS) fault(kind Kind, name string) error {
-	if f.Fault == nil {
+// SetFault has fault asked before each operation; an error that it returns is
+// the operation's. A Write that fails has half of its bytes written. fault is
+// called with the folder locked; nil ends it.
+func (f *FS) SetFault(fault func(kind Kind, name string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ask = fault
+}
+
+// SetCapacity bounds the bytes that all files may have together, as a disk
+// does: beyond it calls fail with ENOSPC. 0 is no bound.
+func (f *FS) SetCapacity(bytes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.limit = bytes
+}
+
+// grow says whether there is room for so many more bytes.
+func (f *FS) grow(n int64) error {
+	if f.limit == 0 || n <= 0 {
 		return nil
 	}
-	if err := f.Fault(kind, name); err != nil {
+	for _, file := range f.files {
+		n += int64(len(file.data))
+	}
+	if n > f.limit {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
+func (f *FS) fault(kind Kind, name string) error {
+	if f.ask == nil {
+		return nil
+	}
+	if err := f.ask(kind, name); err != nil {
 		return fmt.Errorf("%s %s: %w", kind, name, err)
 	}
 	return nil
@@ -108,6 +137,9 @@ func (f *FS) Create(name string, size int64) (store.File, error) {
 	}
 	if f.files[name] != nil {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
+	}
+	if err := f.grow(size); err != nil {
+		return nil, &fs.PathError{Op: "create", Path: name, Err: err}
 	}
 	file := &file{id: f.nextID, data: make([]byte, size)}
 	f.nextID++
@@ -266,6 +298,8 @@ func (h *handle) WriteAt(p []byte, off int64) (int, error) {
 	err := h.f.fault(Write, h.name)
 	if err != nil {
 		p = p[:len(p)/2]
+	} else if err = h.f.grow(off + int64(len(p)) - int64(len(h.file.data))); err != nil {
+		p = nil
 	}
 	h.file.data = put(h.file.data, p, off)
 	h.f.ops = append(h.f.ops, op{kind: Write, file: h.file.id, off: off, data: slices.Clone(p)})

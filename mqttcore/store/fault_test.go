@@ -1,0 +1,229 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sluice/mqttcore/store"
+	"sluice/mqttcore/store/simfs"
+)
+
+// TestOneFaultIsSurvived fails one sync, and one write: the commit goes into a
+// fresh segment and nobody notices.
+func TestOneFaultIsSurvived(t *testing.T) {
+	for _, kind := range []simfs.Kind{simfs.Sync, simfs.Write} {
+		fs := simfs.New()
+		r := start(t, options(fs))
+		sid := r.session("a")
+		r.publish(sid, "one")
+		fs.SetFault(once(kind, "seg-", syscall.EIO))
+		r.publish(sid, "two")
+		r.publish(sid, "three")
+		equal(t, "poisoned", r.Stats().Poisoned, 1)
+		equal(t, "queue", drain(t, r.OpenQueue(sid, nil)), "1:one 2:two 3:three")
+		killed := fs.Clone()
+		r.stop()
+		r = start(t, options(killed))
+		equal(t, "reopened", drain(t, r.OpenQueue(sid, nil)), "1:one 2:two 3:three")
+		equal(t, "damaged places", r.Stats().CorruptFrames, 0)
+	}
+}
+
+func once(kind simfs.Kind, prefix string, err error) func(simfs.Kind, string) error {
+	done := false
+	return func(k simfs.Kind, name string) error {
+		if done || k != kind || !strings.HasPrefix(name, prefix) {
+			return nil
+		}
+		done = true
+		return err
+	}
+}
+
+// TestTwoFaultsFail fails every sync: nothing is acknowledged any more, and what
+// was before is there after a reopen.
+func TestTwoFaultsFail(t *testing.T) {
+	fs := simfs.New()
+	r := start(t, options(fs))
+	sid := r.session("a")
+	r.publish(sid, "one")
+	fs.SetFault(func(k simfs.Kind, name string) error {
+		if k == simfs.Sync {
+			return syscall.EIO
+		}
+		return nil
+	})
+	for range 3 {
+		err := r.await(func(done func(error)) { r.Append(message(sid, "two"), done) })
+		if !errors.Is(err, store.ErrFailed) || !errors.Is(err, syscall.EIO) {
+			t.Fatalf("append on a broken disk: %v", err)
+		}
+	}
+	equal(t, "state", r.Stats().State, "failed")
+	if err := r.WaitRoom(t.Context()); !errors.Is(err, store.ErrFailed) {
+		t.Errorf("room on a broken disk: %v", err)
+	}
+	r.stop()
+	fs.SetFault(nil)
+	r = start(t, options(fs))
+	got := drain(t, r.OpenQueue(sid, nil))
+	if got != "1:one" && got != "1:one 2:two" {
+		t.Errorf("reopened: %s", got)
+	}
+	r.publish(sid, "three")
+	balance(t, r.Store)
+}
+
+// TestFullDisk lets the disk run full: the oldest messages go, then publishers
+// are refused, and all is well again when there is room.
+func TestFullDisk(t *testing.T) {
+	fs := simfs.New()
+	o := options(fs)
+	o.MaxBytes = 0
+	r := start(t, o)
+	sid := r.session("a")
+	fs.SetCapacity(12*segment + segment/2)
+	big := strings.Repeat("x", 8000)
+	refused := 0
+	for i := range 200 {
+		err := r.await(func(done func(error)) { r.Append(message(sid, fmt.Sprint("m", i, "|", big)), done) })
+		switch {
+		case errors.Is(err, store.ErrFull):
+			refused++
+		case err != nil:
+			t.Fatalf("full disk: %v", err)
+		}
+	}
+	st := r.Stats()
+	equal(t, "state", st.State, "open")
+	t.Logf("refused %d, dropped %v, %d segments", refused, st.Dropped, st.Segments)
+	if st.Dropped[store.ReasonQuota] == 0 {
+		t.Error("nothing was dropped on a full disk")
+	}
+	balance(t, r.Store)
+	fs.SetCapacity(0)
+	r.publish(sid, "room again")
+	q := r.OpenQueue(sid, nil)
+	got := drain(t, q)
+	if !strings.HasSuffix(got, ":room again") {
+		t.Errorf("the newest message is not there: …%s", got[max(0, len(got)-40):])
+	}
+	equal(t, "corrupt", r.Stats().Dropped[store.ReasonCorrupt], 0)
+	before := r.Stats().Dropped[store.ReasonQuota]
+	r.stop()
+	r = start(t, o)
+	equal(t, "reopened", drain(t, r.OpenQueue(sid, nil)), got)
+	equal(t, "dropped", r.Stats().Dropped[store.ReasonQuota], before)
+	balance(t, r.Store)
+}
+
+// TestFaultSweep fails the nth operation on the disk, for every n, once and for
+// ever, with an I/O error and with a full disk: no promise is ever broken, and
+// the store always opens again.
+func TestFaultSweep(t *testing.T) {
+	t.Parallel()
+	big := strings.Repeat("x", 5000)
+	for _, errno := range []error{syscall.EIO, syscall.ENOSPC} {
+		for _, sticky := range []bool{false, true} {
+			for n := 1; ; n += sweepStep {
+				fs := simfs.New()
+				count, failed := 0, ""
+				fs.SetFault(func(k simfs.Kind, name string) error {
+					if k == simfs.Read || k == simfs.Open {
+						return nil
+					}
+					if count++; count == n || sticky && count > n {
+						if count == n {
+							failed = fmt.Sprint(k, " ", name)
+						}
+						return errno
+					}
+					return nil
+				})
+				promised := faultScript(t, fs, big)
+				for _, lost := range []bool{false, true} {
+					image := fs.Clone()
+					if lost {
+						replay := fs.Replay()
+						for replay.Left() > 0 {
+							replay.Step()
+						}
+						image = replay.Crash(simfs.Lost, nil)
+					}
+					checkPromised(t, image, promised, fmt.Sprintf("%v at %d (%s), sticky %v, cache lost %v", errno, n, failed, sticky, lost))
+				}
+				if t.Failed() {
+					return
+				}
+				if count < n {
+					break
+				}
+			}
+		}
+	}
+}
+
+// faultScript publishes to one session and returns what was promised.
+func faultScript(t *testing.T, fs *simfs.FS, big string) (promised []string) {
+	for range 2 {
+		s, err := store.Open(options(fs))
+		if err != nil {
+			if !errors.Is(err, syscall.EIO) && !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("open: %v", err)
+			}
+			return promised
+		}
+		r := run(t, s)
+		sid := store.SID(1)
+		if len(s.Sessions()) == 0 {
+			var err error
+			err = r.await(func(done func(error)) { sid = r.CreateSession("a", "", 0, done) })
+			if err != nil {
+				r.stop()
+				continue
+			}
+		}
+		for i := range 15 {
+			word := fmt.Sprint(len(promised), ".", i)
+			if r.await(func(done func(error)) { r.Append(message(sid, word+"|"+big), done) }) == nil {
+				promised = append(promised, word)
+			}
+		}
+		r.stop()
+	}
+	return promised
+}
+
+func checkPromised(t *testing.T, fs *simfs.FS, promised []string, what string) {
+	fs.SetFault(nil)
+	s, err := store.Open(options(fs))
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	defer s.Close()
+	if len(promised) == 0 {
+		return
+	}
+	q := s.OpenQueue(1, nil)
+	if q == nil {
+		t.Errorf("%s: session lost; promised %v; files %v", what, promised, fs.Names())
+		return
+	}
+	got := drain(t, q)
+	// Where the disk was full the oldest may have gone, and were counted.
+	at := int(s.Stats().Dropped[store.ReasonQuota])
+	if at > 0 && !strings.Contains(what, syscall.ENOSPC.Error()) {
+		t.Errorf("%s: %d dropped", what, at)
+	}
+	for _, m := range strings.Fields(got) {
+		if _, word, _ := strings.Cut(m, ":"); at < len(promised) && word == promised[at] {
+			at++
+		}
+	}
+	if at < len(promised) {
+		t.Errorf("%s: %s was promised and is lost: %s", what, promised[at], got)
+	}
+}
