@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -274,5 +273,5 @@ func cause(ctx context.Context) string {
 	if err := context.Cause(ctx); err != nil {
 		return err.Error()
 	}
-	return fmt.Sprint("a task failed")
+	return "a task failed"
 }
