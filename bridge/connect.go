@@ -61,7 +61,8 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 	}
 	if !resumed {
 		l.inbox.clear()
-		l.forgotten, l.again = queue.Released(), 0
+		l.forgotten = queue.Released()
+		clear(l.renewed)
 	}
 	var tasks sync.WaitGroup
 	tasks.Go(r.run)
@@ -80,14 +81,15 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 // that the upstream still has is then of an earlier life, and would take our
 // packet identifiers for its own.
 func (l *Link) isNew(queue *mqttcore.Consumer) bool {
-	return !l.met && queue.Base() == 0 && queue.Released() == 0
+	return !l.met && !l.purged && queue.Base() == 0 && queue.Released() == 0
 }
 
 // discard removes the upstream's session by a connection with Clean Start and
 // no expiry. The one that then stays is made without Clean Start, as mosquitto
 // keeps only such over its own restart.
 func (l *Link) discard(client *paho.Client) (outcome, error) {
-	if l.purge = !l.purge; l.purge {
+	l.purge, l.purged = !l.purge, l.purge
+	if l.purge {
 		l.log.Info("upstream has a session of an earlier life: it is discarded")
 	}
 	_ = client.Disconnect(&paho.Disconnect{}) // it closes the connection in any case

@@ -40,11 +40,12 @@ type forwarder struct {
 	w        *window
 	held     bool // d was read and does not fit in the window yet
 	d        mqttcore.Delivery
-	out      []byte // packets to be written together
-	twoSteps bool   // something was sent at QoS 2
-	asked    uint64 // releases were asked for up to here
-	durable  atomic.Uint64
-	failed   atomic.Pointer[error] // why a release did not become durable
+	out      []byte                // packets to be written together
+	fresh    []uint64              // received, and not given to the disk
+	batches  [][]uint64            // given to the disk, in order
+	told     uint64                // batches that were taken off
+	durable  atomic.Uint64         // batches that are on disk
+	failed   atomic.Pointer[error] // why a batch is not
 	releases chan struct{}         // durable or failed has changed
 
 	pausedUntil time.Time // a refused message waits; zero: no
@@ -116,11 +117,20 @@ func (f *forwarder) run(ctx context.Context) error {
 		case <-stop:
 			stop, stopAt = nil, time.Now().Add(drainLimit)
 		case <-f.session.lost:
-			return f.conn.cause()
+			return f.over()
 		case <-f.conn.over:
-			return f.conn.cause()
+			return f.over()
 		}
 	}
+}
+
+// over takes what was answered before the connection ended, so that it is not
+// sent twice, and returns why it ended.
+func (f *forwarder) over() error {
+	if err := f.takeAnswers(); err != nil {
+		return err
+	}
+	return f.conn.cause()
 }
 
 // wait returns how long nothing may happen.
@@ -183,6 +193,7 @@ func (f *forwarder) answered(seq uint64, a answer) error {
 	case accepted:
 		if s.qos == 2 {
 			s.stage = received
+			f.fresh = append(f.fresh, seq)
 			f.progress = true
 			return nil
 		}
@@ -205,6 +216,7 @@ func (f *forwarder) done(seq uint64) {
 	f.w.advance()
 	f.progress = true
 	f.l.forwarded.Add(1)
+	delete(f.l.renewed, seq)
 	f.l.suspect.settled(seq)
 	f.w.limit = f.l.suspect.limit(f.lim.window)
 }
@@ -219,47 +231,44 @@ func (f *forwarder) giveUp(seq uint64, topic []byte, reason string) {
 	f.l.noteDeadLetter(string(topic), reason)
 }
 
-// release asks the disk to remember what the upstream has received, and
-// sends PUBREL for what is remembered.
+// release has the disk remember what the upstream has received, and sends
+// PUBREL for what is remembered. What was received since the last time is one
+// batch: the log keeps the order, so its last record speaks for all.
 func (f *forwarder) release() error {
 	if err := f.failed.Load(); err != nil {
 		return fmt.Errorf("a release could not be stored: %w", *err)
 	}
-	if !f.twoSteps {
+	for f.told < f.durable.Load() {
+		for _, seq := range f.batches[0] {
+			if f.w.holds(seq) && f.w.at(seq).stage == received {
+				f.w.at(seq).stage = released
+				f.l.renew(seq)
+				f.out = appendPubrel(f.out, packetID(seq))
+			}
+		}
+		f.batches = f.batches[1:]
+		f.told++
+	}
+	if len(f.fresh) == 0 {
 		return nil
 	}
-	if upto := f.w.last(f.w.releasable(), received); upto > f.asked {
-		f.asked = upto
-		if upto <= f.l.forgotten { // it is on disk since the session that is gone
-			f.durable.Store(max(upto, f.durable.Load()))
-		} else {
-			f.askRelease(upto)
-		}
+	last := len(f.fresh) - 1
+	for _, seq := range f.fresh[:last] {
+		f.queue.Release(seq, nil)
 	}
-	durable := f.durable.Load()
-	for seq := f.w.base + 1; seq <= min(durable, f.w.top); seq++ {
-		if s := f.w.at(seq); s.stage == received {
-			s.stage = released
-			f.l.again = max(f.l.again, seq)
-			f.out = appendPubrel(f.out, packetID(seq))
-		}
-	}
-	return nil
-}
-
-// askRelease has the disk remember that the upstream has all up to seq.
-func (f *forwarder) askRelease(upto uint64) {
-	f.queue.Release(upto, func(err error) {
+	f.queue.Release(f.fresh[last], func(err error) {
 		if err != nil {
 			f.failed.Store(&err)
 		} else {
-			f.durable.Store(max(upto, f.durable.Load()))
+			f.durable.Add(1)
 		}
 		select {
 		case f.releases <- struct{}{}:
 		default:
 		}
 	})
+	f.batches, f.fresh = append(f.batches, f.fresh), nil
+	return nil
 }
 
 // fill sends what the queue has and the window allows; more tells that it
@@ -312,7 +321,6 @@ func (f *forwarder) send() {
 	case d.Released && f.l.releasedNow(d.Seq) && !f.w.waiting(d.Seq):
 		f.begin()
 		f.w.restore(d.Seq, d.Topic)
-		f.twoSteps = true
 		f.out = appendPubrel(f.out, id)
 		return
 	case f.l.ownTopic(d.Topic): // the will and the birth say it better
@@ -347,7 +355,6 @@ func (f *forwarder) send() {
 	}
 	f.begin()
 	f.w.send(d.Seq, qos, d.Topic)
-	f.twoSteps = f.twoSteps || qos == 2
 }
 
 // begin starts the clock of answerTimeout where nothing was in flight.

@@ -39,10 +39,12 @@ type Link struct {
 	suspect suspicion
 	noWill  bool // the server refused the will's QoS or RETAIN
 	met     bool // there was a session in this run
-	purge   bool // the upstream has a session of an earlier life
-	// Releases up to forgotten were for a session that the upstream has lost;
-	// those up to again were made anew for the present one.
-	forgotten, again uint64
+	// The upstream has a session of an earlier life, and it was discarded.
+	purge, purged bool
+	// Releases on record up to forgotten were for a session that the upstream
+	// has lost, but for those that were made anew for the present one.
+	forgotten uint64
+	renewed   map[uint64]struct{}
 
 	queue    atomic.Pointer[mqttcore.Consumer] // for its Backlog
 	inFlight atomic.Int64
@@ -109,7 +111,7 @@ func New(cfg Config, b *mqttcore.Broker, log *slog.Logger) *Link {
 	cfg = cfg.withDefaults()
 	l := &Link{
 		cfg: cfg, broker: b, log: log.With("upstream", cfg.Name), ready: make(chan struct{}),
-		inbox: newInbox(), backoff: newBackoff(),
+		inbox: newInbox(), backoff: newBackoff(), renewed: map[uint64]struct{}{},
 	}
 	l.dial = func(ctx context.Context) (net.Conn, error) {
 		e, err := parseURL(cfg.URL)
@@ -189,7 +191,17 @@ func (l *Link) ownTopic(name []byte) bool {
 // upstream has now. Where it has lost the one that a message was received in,
 // that message is sent anew: the upstream may have lost it as well, and twice
 // is better than never.
-func (l *Link) releasedNow(seq uint64) bool { return seq > l.forgotten || seq <= l.again }
+func (l *Link) releasedNow(seq uint64) bool {
+	_, renewed := l.renewed[seq]
+	return seq > l.forgotten || renewed
+}
+
+// renew notes a release for the present session.
+func (l *Link) renew(seq uint64) {
+	if seq <= l.forgotten {
+		l.renewed[seq] = struct{}{}
+	}
+}
 
 func (l *Link) setSince(t time.Time) {
 	l.mu.Lock()

@@ -189,6 +189,16 @@ func (p *proxy) limit(budgets func() (up, down int)) {
 	p.budgets = budgets
 }
 
+// set makes the line dead, with all that is on it, or whole again.
+func (p *proxy) set(dead bool) {
+	p.mu.Lock()
+	p.dead = dead
+	p.mu.Unlock()
+	if dead {
+		p.cut()
+	}
+}
+
 func (p *proxy) seen() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -321,28 +331,39 @@ func startGateway(t testing.TB, dir string, cfg Config, adapt ...func(*Link)) *g
 		a(g.link)
 	}
 	var stops []func()
-	run := func(name string, task func(context.Context) error, ready <-chan struct{}) {
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			if err := task(ctx); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-		}()
-		<-ready
-		stops = append(stops, func() { cancel(); <-ended })
+	run := func(task func(context.Context) error, ready <-chan struct{}) {
+		stops = append(stops, runTask(t, task, ready))
 	}
-	run("store", st.Run, st.Ready())
-	run("broker", g.broker.Run, g.broker.Ready())
-	run("link", g.link.Run, g.link.Ready())
+	run(st.Run, st.Ready())
+	run(g.broker.Run, g.broker.Ready())
+	run(g.link.Run, g.link.Ready())
 	g.halt = sync.OnceFunc(func() {
 		for i := len(stops) - 1; i >= 0; i-- {
 			stops[i]()
 		}
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 	t.Cleanup(g.halt)
 	return g
+}
+
+// runTask runs a task until the test or stop ends it.
+func runTask(t testing.TB, task func(context.Context) error, ready <-chan struct{}) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := task(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	stop = func() { cancel(); <-ended }
+	t.Cleanup(stop)
+	<-ready
+	return stop
 }
 
 // publish puts messages number first to last into the log, in order, and

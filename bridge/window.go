@@ -155,22 +155,6 @@ func (w *window) advance() {
 	}
 }
 
-// releasable returns the highest sequence number up to which every message
-// is settled or has been received by the upstream. Only up to there may a
-// release be recorded: on a new connection all of it is taken for delivered.
-func (w *window) releasable() uint64 {
-	seq := w.base
-	for seq < w.top {
-		switch w.at(seq + 1).stage {
-		case settled, received, released:
-			seq++
-		default:
-			return seq
-		}
-	}
-	return seq
-}
-
 // oldest returns the first message that was sent and is not settled.
 func (w *window) oldest() (seq uint64, ok bool) {
 	for seq := w.base + 1; seq <= w.top; seq++ {
@@ -179,15 +163,4 @@ func (w *window) oldest() (seq uint64, ok bool) {
 		}
 	}
 	return 0, false
-}
-
-// last returns the highest sequence number up to seq whose message is in a
-// stage, or 0.
-func (w *window) last(seq uint64, st stage) uint64 {
-	for seq = min(seq, w.top); seq > w.base; seq-- {
-		if w.at(seq).stage == st {
-			return seq
-		}
-	}
-	return 0
 }
