@@ -99,13 +99,8 @@ func (r *readings) Availability(device string, online bool, reason string) {
 	r.pushLocked(news{device: device, online: online})
 	r.mu.Unlock()
 	poke(r.more)
-	if online {
-		r.log.Info("device online", "device", device)
-		if back := r.onBack[device]; back != nil {
-			back()
-		}
-	} else {
-		r.log.Warn("device offline", "device", device, "reason", reason)
+	if back := r.onBack[device]; online && back != nil {
+		back()
 	}
 }
 
