@@ -44,7 +44,7 @@ func (b *bench) plug() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.master, b.slave = master, slave
+	b.master, b.slave = endable(b.t, master), slave
 	if err := os.Symlink(slave.Name(), b.link); err != nil {
 		b.t.Fatal(err)
 	}
@@ -54,6 +54,20 @@ func (b *bench) unplug() {
 	_ = os.Remove(b.link)
 	_ = b.slave.Close()
 	_ = b.master.Close()
+}
+
+// endable makes a pty's master one whose Close ends a Read that waits.
+func endable(t testing.TB, master *os.File) *os.File {
+	t.Helper()
+	fd, err := unix.Dup(int(master.Fd()))
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = master.Close()
+	return os.NewFile(uintptr(fd), "pty")
 }
 
 // answer serves the device: each time request has come, reply is sent.

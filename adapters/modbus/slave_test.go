@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 
 	"sluice/adapters"
 	"sluice/adapters/line"
@@ -58,17 +59,31 @@ func (f *field) plug() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.master, f.hold = master, hold
+	f.master, f.hold = endable(f.t, master), hold
 	if err := os.Symlink(hold.Name(), f.link); err != nil {
 		f.t.Fatal(err)
 	}
-	go f.serve(master)
+	go f.serve(f.master)
 }
 
 func (f *field) unplug() {
 	_ = os.Remove(f.link)
 	_ = f.hold.Close()
 	_ = f.master.Close()
+}
+
+// endable makes a pty's master one whose Close ends a Read that waits.
+func endable(t testing.TB, master *os.File) *os.File {
+	t.Helper()
+	fd, err := unix.Dup(int(master.Fd()))
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = master.Close()
+	return os.NewFile(uintptr(fd), "pty")
 }
 
 func (f *field) add(unit byte) *slave {

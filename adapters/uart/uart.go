@@ -4,83 +4,137 @@ package uart
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
-	"regexp"
+	"sync"
 	"time"
 
 	"sluice/adapters"
 	"sluice/adapters/line"
 )
 
-// Type says what the text of a point is.
-type Type uint8
+// Listener serves the devices of one UART line. Its methods may be called
+// from any goroutine.
+type Listener struct {
+	line    *line.Line
+	sink    adapters.Sink
+	log     *slog.Logger
+	devices []*device
+	ready   chan struct{}
+	once    sync.Once
+	wake    chan struct{} // holds one: the line was opened
 
-// The types.
-const (
-	Auto   Type = iota // a number if it reads as one, else text
-	Number             // anything else is invalid
-	Bool               // on/off, true/false, 1/0
-	Text
-)
-
-// PointConfig is one point. With From it is read from each matching line,
-// with Send it takes commands; it may have both.
-type PointConfig struct {
-	Point    *adapters.Point
-	From     string // name of a group of the device's Match
-	Type     Type
-	Scale    float64 // 0 means 1
-	Offset   float64
-	Decimals int           // digits after the point; -1: as the text, Scale and Offset imply
-	Send     string        // text to send; {value} stands for the commanded value
-	Expect   string        // regular expression of the line that confirms the command; "": none comes. A group named value is the value read back
-	Timeout  time.Duration // wait for that line; 0 means the line's
+	mu sync.Mutex // guards the figures of the devices
 }
 
-// DeviceConfig is one device that speaks on a UART line.
-type DeviceConfig struct {
-	Name   string
-	Match  *regexp.Regexp // lines that don't match are counted and ignored
-	Until  string         // end of a line; "" means "\n"
-	Max    int            // longest line in bytes, without its end; 0 means 1024
-	Stale  time.Duration  // nothing good for so long: offline; 0: never
-	Points []PointConfig
-}
-
-// Validate reports everything that is wrong with c, joined; each error has a
-// Field method that names its key.
-func (c DeviceConfig) Validate() error { panic("unwritten") }
-
-// Listener serves the devices of one UART line.
-type Listener struct{}
-
-// NewListener makes the listener of line l, which must be of kind uart. It
-// starts nothing; call it before l.Run.
+// NewListener makes the listener of line l, which must be of kind uart; the
+// devices are taken to be valid. It starts nothing; call it before l.Run.
 func NewListener(l *line.Line, devices []DeviceConfig, sink adapters.Sink, log *slog.Logger) *Listener {
-	panic("unwritten")
+	u := &Listener{
+		line:  l,
+		sink:  sink,
+		log:   log.With("line", l.Config().Name),
+		ready: make(chan struct{}),
+		wake:  make(chan struct{}, 1),
+	}
+	for _, c := range devices {
+		u.devices = append(u.devices, newDevice(u, c))
+	}
+	l.OnState(u.lineChanged)
+	l.Listen(func(chunk []byte, at time.Time, fresh bool) {
+		for _, d := range u.devices {
+			d.hear(chunk, at, fresh)
+		}
+	})
+	return u
 }
-
-// Run watches over silence until ctx ends.
-func (u *Listener) Run(ctx context.Context) error { panic("unwritten") }
 
 // Ready is closed when Run has begun.
-func (u *Listener) Ready() <-chan struct{} { panic("unwritten") }
+func (u *Listener) Ready() <-chan struct{} { return u.ready }
 
 // String names the task.
-func (u *Listener) String() string { panic("unwritten") }
+func (u *Listener) String() string { return "listen " + u.line.Config().Name }
 
-// Device gives the device of that name to write to, nil if it is not on this line.
-func (u *Listener) Device(name string) adapters.Writer { panic("unwritten") }
+// Device gives the device of that name to write to, nil if it is not on this
+// line.
+func (u *Listener) Device(name string) adapters.Writer {
+	for _, d := range u.devices {
+		if d.cfg.Name == name {
+			return d
+		}
+	}
+	return nil
+}
 
-// Stats gives a snapshot of each device's figures, in the order of the configuration.
-func (u *Listener) Stats() []DeviceStats { panic("unwritten") }
+// Run watches over silence until ctx ends. The lines themselves are heard by
+// the owner goroutine of the line.
+func (u *Listener) Run(ctx context.Context) error {
+	u.once.Do(func() { close(u.ready) })
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-u.wake:
+		case <-timer.C:
+		}
+		next := idlest
+		err := u.line.Do(ctx, line.Poll, func(context.Context, *line.Conn) error {
+			now := time.Now()
+			for _, d := range u.devices {
+				next = min(next, d.watch(now))
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, line.ErrClosed) && ctx.Err() == nil {
+			u.log.Warn("the watch over silence is delayed", "error", err)
+			next = time.Second
+		}
+		timer.Reset(next)
+	}
+}
+
+// idlest is the pause where no device can fall silent.
+const idlest = time.Hour
+
+// lineChanged runs on the owner goroutine.
+func (u *Listener) lineChanged(open bool, reason string) {
+	now := time.Now()
+	for _, d := range u.devices {
+		if open {
+			d.opened(now)
+		} else {
+			d.goOffline("line "+u.line.Config().Name+": "+reason, adapters.Offline, now)
+		}
+	}
+	if open {
+		select {
+		case u.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Stats gives a snapshot of each device's figures, in the order of the
+// configuration.
+func (u *Listener) Stats() []DeviceStats {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	stats := make([]DeviceStats, len(u.devices))
+	for i, d := range u.devices {
+		stats[i] = d.stats
+	}
+	return stats
+}
 
 // DeviceStats is what was counted of one device. Counters never go back.
 type DeviceStats struct {
 	Name   string
 	Online bool
-	Reason string
-	Since  time.Time
+	Reason string    // why it is not online
+	Since  time.Time // of the last change of Online
 
 	Lines       uint64 // complete lines
 	Matched     uint64
@@ -90,4 +144,54 @@ type DeviceStats struct {
 	Writes      uint64
 	WriteErrors uint64
 	LastMatch   time.Time // zero: never
+}
+
+// Write implements adapters.Writer: it sends the point's text ahead of other
+// work and waits for the line that confirms it, where one is expected. The
+// Value of the result is what that line says, None if it says nothing.
+func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Result {
+	begin := time.Now()
+	value, err := d.command(ctx, cmd)
+	now := time.Now()
+	d.listener.mu.Lock()
+	d.stats.Writes++
+	if err != nil {
+		d.stats.WriteErrors++
+		err = fmt.Errorf("device %s, point %s: %w", d.cfg.Name, cmd.Point, err)
+	}
+	d.listener.mu.Unlock()
+	return adapters.Result{Value: value, Elapsed: now.Sub(begin), Time: now, Err: err}
+}
+
+func (d *device) command(ctx context.Context, cmd adapters.Command) (value adapters.Value, err error) {
+	var pt *point
+	for _, p := range d.points {
+		if p.Point.Name == cmd.Point {
+			pt = p
+		}
+	}
+	switch {
+	case pt == nil:
+		return value, errors.New("the device has no such point")
+	case pt.Send == "":
+		return value, errors.New("the point is read only; give it a send text")
+	}
+	request, err := pt.request(cmd.Value)
+	if err != nil {
+		return value, err
+	}
+	err = d.listener.line.Do(ctx, line.Command, func(_ context.Context, c *line.Conn) error {
+		if pt.expect == nil {
+			return c.Send([]byte(request))
+		}
+		answer, err := c.Exchange([]byte(request), confirmation{
+			until: d.lines.until, match: pt.expect.Match, inside: d.lines.inside,
+		}, pt.Timeout)
+		if err != nil {
+			return err
+		}
+		value = d.confirmed(pt, trim(answer[:len(answer)-len(d.lines.until)]))
+		return nil
+	})
+	return value, err
 }

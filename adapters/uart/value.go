@@ -1,0 +1,163 @@
+package uart
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"sluice/adapters"
+)
+
+// point is a PointConfig made ready to read and write.
+type point struct {
+	PointConfig
+	group  int // of the device's match; -1: not read
+	expect *regexp.Regexp
+	told   adapters.Quality // what was published last
+	known  bool             // anything was published
+}
+
+func newPoint(c PointConfig, match *regexp.Regexp) *point {
+	if c.Scale == 0 {
+		c.Scale = 1
+	}
+	p := &point{PointConfig: c, group: -1}
+	if c.From != "" && match != nil {
+		p.group = match.SubexpIndex(c.From)
+	}
+	if c.Expect != "" {
+		p.expect, _ = regexp.Compile(c.Expect) // checked by Validate
+	}
+	return p
+}
+
+// parse gives the value that text stands for, None if it is not one of the
+// point's type.
+func (p *point) parse(text string) adapters.Value {
+	text = strings.TrimSpace(text)
+	switch p.Type {
+	case Text:
+		return adapters.String(text)
+	case Bool:
+		on, ok := parseBool(text)
+		if !ok {
+			return adapters.Value{}
+		}
+		return adapters.Bool(on)
+	}
+	number := p.number(text)
+	if number.IsNone() && p.Type == Auto && text != "" {
+		return adapters.String(text)
+	}
+	return number
+}
+
+func parseBool(text string) (on, ok bool) {
+	switch strings.ToLower(text) {
+	case "1", "on", "true", "yes":
+		return true, true
+	case "0", "off", "false", "no":
+		return false, true
+	}
+	return false, false
+}
+
+var decimal = regexp.MustCompile(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
+
+func (p *point) number(text string) adapters.Value {
+	if !decimal.MatchString(text) { // ParseFloat takes "inf", "0x1p-2" and "1_000"
+		return adapters.Value{}
+	}
+	plain := p.Scale == 1 && p.Offset == 0
+	if n, err := strconv.ParseInt(strings.TrimPrefix(text, "+"), 10, 64); err == nil {
+		if word, ok := p.Point.Names[n]; ok {
+			return adapters.String(word)
+		}
+		if plain {
+			return adapters.Int(n)
+		}
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return adapters.Value{}
+	}
+	digits := p.Decimals
+	if !plain && digits < 0 {
+		digits = decimals(f) + decimals(p.Scale) + decimals(p.Offset)
+	}
+	return adapters.Float(round(f*p.Scale+p.Offset, digits))
+}
+
+// decimals counts the digits after the point of the shortest way to write f.
+func decimals(f float64) int {
+	text := strconv.FormatFloat(f, 'f', -1, 64)
+	if dot := strings.IndexByte(text, '.'); dot >= 0 {
+		return len(text) - dot - 1
+	}
+	return 0
+}
+
+// round rounds to n digits after the point, where there are so many.
+func round(f float64, n int) float64 {
+	if n < 0 || n > 15 {
+		return f
+	}
+	power := math.Pow10(n)
+	if scaled := f * power; math.Abs(scaled) < 1<<53 {
+		return math.Round(scaled) / power
+	}
+	return f
+}
+
+// request gives the text to send for v.
+func (p *point) request(v adapters.Value) (string, error) {
+	text, err := p.format(v)
+	if err != nil {
+		return "", err
+	}
+	if strings.ContainsAny(text, "\r\n\x00") {
+		return "", fmt.Errorf("value %q would break the line", text)
+	}
+	return strings.ReplaceAll(p.Send, "{value}", text), nil
+}
+
+// format writes v as the device wants it: a number clamped to the point's Min
+// and Max, scale and offset undone; a bool as 1 or 0.
+func (p *point) format(v adapters.Value) (string, error) {
+	switch v.Kind() {
+	case adapters.KindNone:
+		return "", errors.New("there is no value")
+	case adapters.KindBool:
+		if v.Bool() {
+			return "1", nil
+		}
+		return "0", nil
+	case adapters.KindString:
+		for n, word := range p.Point.Names {
+			if word == v.String() {
+				return strconv.FormatInt(n, 10), nil
+			}
+		}
+		if p.Point.Names != nil || p.Type == Number || p.Type == Bool || p.Point.Min != nil || p.Point.Max != nil {
+			return "", fmt.Errorf("%q is no value of the point", v.String())
+		}
+		return v.String(), nil
+	}
+	n, _ := v.Number()
+	if p.Point.Min != nil {
+		n = max(n, *p.Point.Min)
+	}
+	if p.Point.Max != nil {
+		n = min(n, *p.Point.Max)
+	}
+	n = (n - p.Offset) / p.Scale
+	if p.Decimals >= 0 {
+		n = round(n, p.Decimals)
+	} else if p.Scale != 1 || p.Offset != 0 {
+		n = round(n, 9) // what the division leaves behind
+	}
+	return strconv.FormatFloat(n, 'f', -1, 64), nil
+}
