@@ -103,7 +103,11 @@ func (b *binder) askRooms(f *rawFile, cfg *Config) {
 
 // askDevice is askRooms for one device.
 func (b *binder) askDevice(path string, d *Device) {
-	if d.Modbus != nil && b.fine(path) {
+	switch {
+	case !b.fine(path):
+	case d.UART != nil:
+		b.ask(path, d.UART.Validate())
+	case d.Modbus != nil:
 		b.ask(path, d.Modbus.Validate())
 	}
 }

@@ -171,11 +171,6 @@ func (b *binder) uartPoint(d *rawDevice, p *rawPoint) uart.PointConfig {
 			b.badKey(p.at(k), "", "%q is about the answer to a command: point %q needs the key \"send\" for it", k, p.name)
 		}
 	}
-	for _, k := range []string{"scale", "offset", "decimals"} {
-		if p.has(k) && !p.has("from") {
-			b.badKey(p.at(k), "", "%q is about what is read: point %q needs the key \"from\" for it", k, p.name)
-		}
-	}
 	b.checkBounds(p, p.has("send"), `the key "send"`)
 	c.Point = p.point(d.name, p.has("send"))
 	return c

@@ -192,7 +192,7 @@ func newFrame(n node) rawFrame { return rawFrame{node: n, until: "\n", max: 256}
 
 var frameTable = table[rawFrame]{
 	key("until", text(`the characters that end a line, such as "\n"`), func(f *rawFrame) *string { return &f.until }),
-	key("max", integer[int](1, 65536), func(f *rawFrame) *int { return &f.max }),
+	key("max", integer[int](1, 4096), func(f *rawFrame) *int { return &f.max }),
 }
 
 type rawDevice struct {
