@@ -21,6 +21,9 @@ type cursor struct {
 	dirty   bool   // newer than the disk, and in Store.dirty
 }
 
+// maxGap bounds what a gap in the log may take in memory.
+const maxGap = 1 << 18
+
 type mark uint8
 
 // The states of a delivery above base.
@@ -120,6 +123,20 @@ func (c *cursor) pop() {
 	c.base++
 }
 
+// limit forgets what is said about deliveries above last.
+func (c *cursor) limit(last uint64) {
+	for seq, m := range c.marks {
+		if seq > last || seq <= c.base {
+			delete(c.marks, seq)
+			if m == markSettled {
+				c.settled--
+			}
+		}
+	}
+	c.rel = min(c.rel, max(last, c.base))
+	c.shift()
+}
+
 // release marks a delivery as received by the other side.
 func (c *cursor) release(seq, committed uint64) {
 	if seq <= c.base || seq > committed || seq > c.base+maxWindow {
@@ -149,8 +166,8 @@ func (c *cursor) skipTo(seq uint64, lsn LSN, time uint64) (from, lost uint64) {
 	from = c.next
 	for c.next < seq {
 		if c.handed() < c.next {
-			if c.flight.len() == 0 {
-				// Nothing in flight: no need to go one by one.
+			if c.flight.len() == 0 || seq-c.next > maxGap {
+				// Nothing in flight, or too many: no need to go one by one.
 				lost += c.moveTo(seq - 1)
 				break
 			}

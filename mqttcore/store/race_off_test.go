@@ -6,4 +6,5 @@ const (
 	crashStates = 20_000
 	flipStep    = 7
 	sweepStep   = 1
+	killRounds  = 20
 )

@@ -7,4 +7,5 @@ const (
 	crashStates = 2_000
 	flipStep    = 60
 	sweepStep   = 9
+	killRounds  = 4
 )
