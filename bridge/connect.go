@@ -77,11 +77,11 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 	return l.judgeEnd(f, s, began, err)
 }
 
-// isNew tells whether nothing of the queue was ever acknowledged. A session
-// that the upstream still has is then of an earlier life, and would take our
-// packet identifiers for its own.
+// isNew tells whether nothing of the queue was ever sent. A session that the
+// upstream still has is then of an earlier life, and would take our packet
+// identifiers for its own.
 func (l *Link) isNew(queue *mqttcore.Consumer) bool {
-	return !l.met && !l.purged && queue.Base() == 0 && queue.Released() == 0
+	return !l.met && !l.purged && l.untried && queue.Base() == 0 && queue.Released() == 0
 }
 
 // discard removes the upstream's session by a connection with Clean Start and

@@ -75,7 +75,7 @@ func (f *forwarder) run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	stop := ctx.Done()
-	var stopAt time.Time
+	var stopAt time.Time // zero: not stopping
 	for {
 		if err := f.takeAnswers(); err != nil {
 			return err
@@ -84,7 +84,7 @@ func (f *forwarder) run(ctx context.Context) error {
 			return err
 		}
 		more := false
-		if stop != nil {
+		if stopAt.IsZero() {
 			var err error
 			if more, err = f.fill(); err != nil {
 				return err
@@ -95,7 +95,7 @@ func (f *forwarder) run(ctx context.Context) error {
 
 		now := time.Now()
 		switch {
-		case stop == nil && (f.w.flying == 0 || now.After(stopAt)):
+		case !stopAt.IsZero() && (f.w.flying == 0 || now.After(stopAt)):
 			return nil
 		case f.w.flying > 0 && now.Sub(f.progressAt) > f.l.answerTimeout():
 			return fmt.Errorf("%w for %v with %d messages in flight", errNoAnswer, f.l.answerTimeout(), f.w.flying)
@@ -299,6 +299,7 @@ func (f *forwarder) fill() (more bool, err error) {
 			if !ok {
 				return false, nil
 			}
+			f.l.seen(&f.d)
 		}
 		f.held = false
 		if !f.w.wants(f.d.Seq) {
@@ -334,13 +335,14 @@ func (f *forwarder) send() {
 		f.giveUp(d.Seq, d.Topic, why)
 		return
 	}
-	again := d.Sent && !f.w.waiting(d.Seq)
-	if again {
+	again := f.l.triedBefore(d.Seq) && !f.w.waiting(d.Seq)
+	if d.Seq <= f.l.sentTo && !f.w.waiting(d.Seq) {
 		f.l.resent.Add(1)
 		if qos == 2 && !f.resumed {
 			f.l.downgraded.Add(1)
 		}
 	}
+	f.l.sentTo = max(f.l.sentTo, d.Seq)
 	// DUP is only for a session that knows the first attempt (MQTT 5.0,
 	// 3.3.1.1), and never for what the upstream has answered.
 	f.out = appendPublish(f.out, f.l.cfg.Prefix, d, id, qos, again && f.resumed && qos > 0, d.Retain && f.lim.retain)

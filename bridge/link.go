@@ -41,6 +41,10 @@ type Link struct {
 	met     bool // there was a session in this run
 	// The upstream has a session of an earlier life, and it was discarded.
 	purge, purged bool
+	// What was tried: in this run all up to sentTo; in an earlier one perhaps
+	// all before fresh, which the queue gave as never read. Zero: not known.
+	sentTo, fresh uint64
+	untried       bool // the first message of the queue was never read before this run
 	// Releases on record up to forgotten were for a session that the upstream
 	// has lost, but for those that were made anew for the present one.
 	forgotten uint64
@@ -83,8 +87,8 @@ type Stats struct {
 	InFlight, Window int
 
 	// Forwarded counts messages of the log that the upstream acknowledged (at
-	// QoS 0: that were written), Resent those that were sent again after a
-	// cut, Retried those that the upstream refused for now.
+	// QoS 0: that were written), Resent those that were sent again after
+	// a cut in this run, Retried those that the upstream refused for now.
 	Forwarded, Resent, Retried uint64
 	// DeadLettered counts messages that were given up because the upstream
 	// will never take them; LastDeadLetter says which and why.
@@ -153,6 +157,9 @@ func (l *Link) Run(ctx context.Context) error {
 		return fmt.Errorf("queue of upstream %s: %w", l.cfg.Name, err)
 	}
 	defer queue.Close()
+	if err := l.look(queue); err != nil {
+		return err
+	}
 	l.queue.Store(queue)
 	l.setSince(time.Now())
 	close(l.ready)
@@ -185,6 +192,33 @@ func (l *Link) answerTimeout() time.Duration { return max(10*time.Second, 2*l.cf
 // keeps itself.
 func (l *Link) ownTopic(name []byte) bool {
 	return l.cfg.Availability != "" && string(name) == l.cfg.Availability
+}
+
+// seen notes whether an earlier run may have sent a message.
+func (l *Link) seen(d *mqttcore.Delivery) {
+	if !d.Sent && (l.fresh == 0 || d.Seq < l.fresh) {
+		l.fresh = d.Seq
+	}
+}
+
+// triedBefore tells whether a message may have been sent before. The queue's
+// own word does not do: it counts what was read.
+func (l *Link) triedBefore(seq uint64) bool {
+	return seq <= l.sentTo || l.fresh == 0 || seq < l.fresh
+}
+
+// look reads the first message, to know whether the queue was ever used.
+func (l *Link) look(queue *mqttcore.Consumer) error {
+	var d mqttcore.Delivery
+	ok, err := queue.Next(&d)
+	if err != nil {
+		return fmt.Errorf("queue of upstream %s: %w", l.cfg.Name, err)
+	}
+	if ok {
+		l.seen(&d)
+	}
+	l.untried = !ok || !d.Sent
+	return nil
 }
 
 // releasedNow tells whether a release on record is for the session that the

@@ -1,0 +1,199 @@
+package bridge
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/mqttcore"
+	"sluice/mqttcore/store"
+)
+
+// A gateway of the kill test is this test program, started again with these.
+const (
+	childDir  = "SLUICE_TEST_CHILD_DIR"
+	childAddr = "SLUICE_TEST_CHILD_ADDR"
+	childRun  = "SLUICE_TEST_CHILD_RUN"
+	childQoS  = "SLUICE_TEST_CHILD_QOS"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		if err := child(dir, os.Getenv(childAddr), os.Getenv(childRun)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// child publishes and forwards until it is killed. It tells each message that
+// the local broker has accepted.
+func child(dir, addr, run string) error {
+	log := slog.New(slog.DiscardHandler)
+	st, err := store.Open(store.Options{Dir: dir, Log: log, CommitInterval: time.Millisecond})
+	if err != nil {
+		return err
+	}
+	qos := byte(os.Getenv(childQoS)[0] - '0')
+	b := mqttcore.New(mqttcore.Config{}, st, log)
+	l := New(linkTo(addr, qos), b, log)
+	ctx := context.Background()
+	failed := make(chan error, 4)
+	go func() { failed <- st.Run(ctx) }()
+	<-st.Ready()
+	go func() { failed <- b.Run(ctx) }()
+	<-b.Ready()
+	go func() { failed <- l.Run(ctx) }()
+	<-l.Ready()
+	accepted := make(chan int, 200)
+	go func() {
+		room := make(chan struct{}, cap(accepted))
+		for n := 1; ; n++ {
+			room <- struct{}{}
+			m := mqttcore.Message{Topic: "home/x", Payload: fmt.Appendf(nil, "%s-%06d", run, n), QoS: qos}
+			err := b.PublishAsync(m, func(err error) {
+				<-room
+				if err != nil {
+					failed <- err
+					return
+				}
+				accepted <- n
+			})
+			if err != nil {
+				failed <- err
+				return
+			}
+		}
+	}()
+	out := bufio.NewWriter(os.Stdout)
+	for {
+		select {
+		case err := <-failed:
+			return fmt.Errorf("a task ended: %w", err)
+		case n := <-accepted:
+			fmt.Fprintln(out, n)
+			if len(accepted) == 0 {
+				if err := out.Flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// TestKilledGatewayLosesNothing kills a gateway at moments drawn by lot, again
+// and again, while it takes messages in and sends them up.
+func TestKilledGatewayLosesNothing(t *testing.T) {
+	for _, qos := range []byte{1, 2} {
+		t.Run(fmt.Sprintf("qos %d", qos), func(t *testing.T) {
+			const kills = 15
+			up := newUpstream(t, "max_inflight_messages 0").start()
+			w := newWitness(t, up.addr, "site7/#", qos)
+			dir := t.TempDir()
+			lot := rand.New(rand.NewPCG(7, uint64(qos)))
+			accepted := make([]int, kills)
+			for run := range kills {
+				accepted[run] = runAndKill(t, dir, up.addr, run, qos, time.Duration(lot.IntN(150))*time.Millisecond)
+			}
+			g := startGateway(t, dir, linkTo(up.addr, qos))
+			settledAll(t, g)
+			// The last word shows that all before it is with the witness.
+			if err := g.broker.Publish(t.Context(), message("home/x", "end", qos)); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the last word", func() bool { return w.has("site7/home/x", "end") })
+			total, twice, disorder := checkRuns(t, w, accepted)
+			t.Logf("%d kills, %d messages: %d twice, %d out of order", kills, total, twice, disorder)
+			if disorder > 0 || qos == 2 && twice > 0 {
+				t.Errorf("%d twice, %d out of order", twice, disorder)
+			}
+			if total < 10*kills {
+				t.Errorf("only %d messages were accepted: the test proves nothing", total)
+			}
+			if s := g.link.Stats(); s.DeadLettered > 0 || s.Downgraded > 0 {
+				t.Errorf("figures: %+v", s)
+			}
+		})
+	}
+}
+
+// runAndKill runs a gateway, kills it some time after its first message was
+// accepted, and returns how many it had accepted.
+func runAndKill(t *testing.T, dir, addr string, run int, qos byte, after time.Duration) (accepted int) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childDir+"="+dir, childAddr+"="+addr,
+		childRun+"="+strconv.Itoa(run), childQoS+"="+strconv.Itoa(int(qos)))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	bound := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	defer bound.Stop()
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		n, err := strconv.Atoi(lines.Text())
+		if err != nil {
+			break // cut short by the kill
+		}
+		if accepted == 0 {
+			time.AfterFunc(after, func() { cmd.Process.Kill() })
+		}
+		accepted = max(accepted, n)
+	}
+	io.Copy(io.Discard, out)
+	cmd.Wait()
+	return accepted
+}
+
+// checkRuns finds what each run's accepted messages came to.
+func checkRuns(t *testing.T, w *witness, accepted []int) (total, twice, disorder int) {
+	t.Helper()
+	seen := make([]map[int]int, len(accepted))
+	last := make([]int, len(accepted))
+	for _, p := range w.messages() {
+		r, n, ok := strings.Cut(string(p.Payload), "-")
+		if !ok {
+			continue
+		}
+		run, err1 := strconv.Atoi(r)
+		num, err2 := strconv.Atoi(n)
+		if err1 != nil || err2 != nil {
+			t.Fatalf("the witness has %q", p.Payload)
+		}
+		if seen[run] == nil {
+			seen[run] = map[int]int{}
+		}
+		if seen[run][num]++; seen[run][num] > 1 {
+			twice++
+			continue
+		}
+		if num < last[run] {
+			disorder++
+		}
+		last[run] = num
+	}
+	for run, n := range accepted {
+		total += n
+		for i := 1; i <= n; i++ {
+			if seen[run][i] == 0 {
+				t.Errorf("message %d of run %d was accepted and is lost", i, run)
+			}
+		}
+	}
+	return total, twice, disorder
+}
