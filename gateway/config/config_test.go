@@ -214,7 +214,7 @@ name  = "house"
 line  = "green"
 topic = "/abs/house"
 stale = "2h"
-match = '^T=(?P<t>\d+)'
+match = '^T=(-?)(?P<t>\d+),(?P<h>\d+)'
 points.temp = { from = "t", scale = 0.1, unit = "°C" }
 points.vent = { from = "t", send = "V {value}\n", expect = "^OK", timeout = "2s", min = 0, max = 9 }
 [[device]]
@@ -223,8 +223,11 @@ line = "green"
 points.on = { send = "L {value}\n" }
 `)
 	house := cfg.Devices[0].UART
-	if cfg.Devices[0].Modbus != nil || house.Name != "house" || house.Until != "\r\n" || house.Max != 99 || house.Stale != 2*time.Hour || house.Match.NumSubexp() != 1 {
+	if cfg.Devices[0].Modbus != nil || house.Name != "house" || house.Until != "\r\n" || house.Max != 99 || house.Stale != 2*time.Hour {
 		t.Errorf("device %+v", house)
+	}
+	if house.Match.SubexpIndex("t") != 2 || house.Match.SubexpIndex("h") != 3 {
+		t.Errorf("the groups of %v are %q", house.Match, house.Match.SubexpNames())
 	}
 	temp, vent := house.Points[0], house.Points[1]
 	if temp.From != "t" || temp.Scale != 0.1 || temp.Decimals != -1 || temp.Point.Writable || temp.Point.Unit != "°C" || temp.Send != "" || temp.Timeout != 0 {

@@ -182,7 +182,12 @@ func (b *binder) checkGroup(d *rawDevice, p *rawPoint) {
 		b.bad(p.at("from"), "", "device %q has no \"match\" to take a value from", d.name)
 		return
 	}
-	groups := slices.DeleteFunc(d.match.SubexpNames(), func(s string) bool { return s == "" })
+	var groups []string // a copy: the names belong to the expression
+	for _, name := range d.match.SubexpNames() {
+		if name != "" {
+			groups = append(groups, name)
+		}
+	}
 	switch near := nearest(p.from, groups); {
 	case slices.Contains(groups, p.from):
 	case near != "":
