@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"sluice/mqttcore/packet"
 )
 
 // Config is what a [Broker] can be told. The zero value of a field stands for
@@ -21,7 +19,7 @@ type Config struct {
 	// MaxConnections bounds the clients connected at the same time (1000).
 	MaxConnections int
 	// MaxPacketSize bounds a packet from a client, in bytes with its header
-	// (1 MiB; 64 B to 256 MiB). Told to MQTT 5 clients.
+	// (1 MiB; 64 B to 255 MiB). Told to MQTT 5 clients.
 	MaxPacketSize int
 	// ReceiveMaximum bounds the QoS 1 and 2 messages that a client may send
 	// before they are acknowledged (1024; 1 to 65535). Told to MQTT 5 clients.
@@ -89,7 +87,7 @@ func (c Config) Validate() error {
 		}
 	}
 	between("max_connections", c.MaxConnections, 1, 1_000_000)
-	between("max_packet_size", c.MaxPacketSize, 64, packet.MaxRemaining+5)
+	between("max_packet_size", c.MaxPacketSize, 64, largest)
 	between("max_inflight", c.MaxInflight, 1, maxSpan/2)
 	between("max_queued_bytes", c.MaxQueuedBytes, 1<<10, 1<<30)
 	between("max_subscriptions", c.MaxSubscriptions, 1, 1_000_000)

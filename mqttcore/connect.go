@@ -179,9 +179,7 @@ func (c *conn) terms(t *packet.Properties, p *packet.Connect) {
 	if cfg.ReceiveMaximum != 65535 {
 		t.SetUint(packet.PropReceiveMaximum, uint32(cfg.ReceiveMaximum))
 	}
-	if cfg.MaxPacketSize < packet.MaxRemaining+5 {
-		t.SetUint(packet.PropMaximumPacketSize, uint32(cfg.MaxPacketSize))
-	}
+	t.SetUint(packet.PropMaximumPacketSize, uint32(cfg.MaxPacketSize))
 	if c.granted.clientID {
 		t.SetBytes(packet.PropAssignedClientID, []byte(c.client)) // MQTT-3.2.2-16
 	}

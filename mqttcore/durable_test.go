@@ -14,6 +14,7 @@ import (
 // TestQueuedWhileAway: what is acknowledged while a durable session is away is
 // delivered in order when it comes back, whatever happens to the broker.
 func TestQueuedWhileAway(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, v packet.Version) {
 		r := start(t, Config{})
 		sub, _ := r.connect(v, "sub", keep)
@@ -60,6 +61,7 @@ func TestQueuedWhileAway(t *testing.T) {
 // TestResend: MQTT-4.4.0-1, what is not acknowledged is sent again on the next
 // connection, with the same packet identifiers.
 func TestResend(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, v packet.Version) {
 		for _, how := range []string{"reconnect", "restart"} {
 			t.Run(how, func(t *testing.T) {
@@ -102,6 +104,7 @@ func TestResend(t *testing.T) {
 // TestReceivedOnce: MQTT-4.3.3-10, a QoS 2 message is not routed again
 // before its PUBREL, on no connection and in no life of the broker.
 func TestReceivedOnce(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, v packet.Version) {
 		for _, how := range []string{"same connection", "reconnect", "restart"} {
 			t.Run(how, func(t *testing.T) {
@@ -148,6 +151,7 @@ func TestReceivedOnce(t *testing.T) {
 }
 
 func TestDurableState(t *testing.T) {
+	t.Parallel()
 	r := start(t, Config{})
 	c, _ := r.connect(packet.V5, "c", keep)
 	c.subscribe(1, "a/+", "$share/g/b", "c")
@@ -282,6 +286,7 @@ func TestConsumer(t *testing.T) {
 // TestAckWaitsForTheDisk: a store that gathers its commits delays the PUBACK
 // of a message for a durable session, of no other, and nothing but PUBACKs.
 func TestAckWaitsForTheDisk(t *testing.T) {
+	t.Parallel()
 	r := start(t, Config{})
 	sub, _ := r.connect(packet.V311, "sub", keep)
 	sub.subscribe(1, "d")

@@ -2,7 +2,6 @@ package mqttcore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"sluice/mqttcore/packet"
@@ -12,45 +11,63 @@ import (
 
 // Publish routes a message. nil means that it survives a power cut wherever
 // it must: it is on disk for each durable session and consumer that it
-// matched, whatever its QoS above 0. It waits for the disk and, while more
-// waits to be committed than the store holds, for room.
+// matched, if its QoS is above 0, and as the retained message of its topic. It
+// waits for the disk and, while more waits to be committed than the store
+// holds, for room.
 func (b *Broker) Publish(ctx context.Context, m Message) error {
+	if err := b.publishable(&m); err != nil {
+		return err
+	}
+	r := b.takeRouter()
+	defer b.giveRouter(r)
+	p := r.compose(&m)
+	r.route(p)
+	if !r.durable(p) {
+		r.commit(p, b.logged)
+		return nil
+	}
+	disk := make(chan error, 1)
 	for {
-		disk := make(chan error, 1)
-		if err := b.PublishAsync(m, func(err error) { disk <- err }); err != nil {
-			return err
-		}
-		select {
-		case err := <-disk:
-			if !errors.Is(err, store.ErrBusy) {
-				return err
+		busy := false
+		r.commit(p, func(err error) {
+			if err == store.ErrBusy { // said before commit returns
+				busy = true
+				return
 			}
-		case <-ctx.Done():
-			return fmt.Errorf("publish to %s: %w", m.Topic, ctx.Err())
+			disk <- err
+		})
+		r.flush()
+		if !busy {
+			break
 		}
 		if err := b.st.WaitRoom(ctx); err != nil {
 			return fmt.Errorf("publish to %s: %w", m.Topic, err)
 		}
 	}
+	select {
+	case err := <-disk:
+		if err != nil {
+			return fmt.Errorf("publish to %s: %w", m.Topic, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("publish to %s: %w", m.Topic, ctx.Err())
+	}
 }
 
 // PublishAsync is Publish without any wait: done is called once with what
 // Publish would have returned, perhaps before PublishAsync returns, and must
-// not block; it gets store.ErrBusy where Publish would have waited for room. A
-// returned error means that the message is not one that can be published, and
-// done is not called. The order of calls is the order in the log.
+// not block. It gets store.ErrBusy where Publish would have waited for room;
+// then only those who need no disk have got the message. A returned error
+// means that the message is not one that can be published, and done is not
+// called. The order of calls is the order in the log.
 func (b *Broker) PublishAsync(m Message, done func(error)) error {
 	if err := b.publishable(&m); err != nil {
 		return err
 	}
-	b.count.inprocess.add(1)
 	r := b.takeRouter()
 	defer b.giveRouter(r)
-	r.props = appendProperties(r.props[:0], &m.Properties)
-	p := &r.current
-	*p = publication{topic: append(r.name[:0], m.Topic...), payload: m.Payload, props: r.props, qos: m.QoS, retain: m.Retain,
-		hasExpiry: m.Properties.HasExpiry, expiry: m.Properties.Expiry, live: m.Live, origin: m.Origin}
-	r.name = p.topic
+	p := r.compose(&m)
 	r.route(p)
 	if r.durable(p) {
 		r.commit(p, done)
@@ -61,6 +78,20 @@ func (b *Broker) PublishAsync(m Message, done func(error)) error {
 	return nil
 }
 
+// compose makes a publication of a message.
+func (r *router) compose(m *Message) *publication {
+	r.b.count.inprocess.add(1)
+	r.name = append(r.name[:0], m.Topic...)
+	r.props = appendProperties(r.props[:0], &m.Properties)
+	r.current = publication{topic: r.name, payload: m.Payload, props: r.props, qos: m.QoS, retain: m.Retain,
+		hasExpiry: m.Properties.HasExpiry, expiry: m.Properties.Expiry, live: m.Live, origin: m.Origin}
+	return &r.current
+}
+
+// largest is the most that a message may take, in bytes, so that it can still
+// be sent with the identifiers of many subscriptions.
+const largest = packet.MaxRemaining - 1<<20
+
 // publishable judges a message from inside the program.
 func (b *Broker) publishable(m *Message) error {
 	if err := topic.ValidName(m.Topic); err != nil {
@@ -69,8 +100,20 @@ func (b *Broker) publishable(m *Message) error {
 	if m.QoS > 2 {
 		return fmt.Errorf("publish to %s: QoS %d: use 0, 1 or 2", m.Topic, m.QoS)
 	}
-	if size := len(m.Topic) + len(m.Payload) + 16; size > packet.MaxRemaining {
-		return fmt.Errorf("publish to %s: payload of %d bytes is larger than MQTT allows", m.Topic, len(m.Payload))
+	size := len(m.Topic) + len(m.Payload)
+	for _, text := range []string{m.Properties.ContentType, m.Properties.ResponseTopic, string(m.Properties.Correlation)} {
+		if len(text) > topic.MaxLen {
+			return fmt.Errorf("publish to %s: a property of %d bytes is longer than MQTT allows", m.Topic, len(text))
+		}
+	}
+	for _, u := range m.Properties.User {
+		if len(u.Key) > topic.MaxLen || len(u.Value) > topic.MaxLen {
+			return fmt.Errorf("publish to %s: a user property is longer than MQTT allows", m.Topic)
+		}
+		size += len(u.Key) + len(u.Value) + 5
+	}
+	if size > largest-4*topic.MaxLen {
+		return fmt.Errorf("publish to %s: %d bytes are more than MQTT allows", m.Topic, size)
 	}
 	return nil
 }

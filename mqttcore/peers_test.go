@@ -177,6 +177,7 @@ func TestMosquittoClients(t *testing.T) {
 }
 
 func TestMosquittoProperties(t *testing.T) {
+	t.Parallel()
 	r := start(t, Config{})
 	sub := subscriber(r, t, "mqttv5", "-q", "1", "-t", "p/#", "-F", "%p|%C|%R|%D|%P|%F|%A|%E|%S",
 		"-D", "subscribe", "subscription-identifier", "42")

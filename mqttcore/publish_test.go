@@ -172,6 +172,7 @@ func TestMaximumPacketSize(t *testing.T) {
 }
 
 func TestProperties(t *testing.T) {
+	t.Parallel()
 	r := start(t, Config{})
 	pub, _ := r.connect(packet.V5, "pub")
 	p := message("p", "body", 1, 1)
@@ -241,6 +242,7 @@ func TestDeepTopics(t *testing.T) {
 // TestSlowClient: a client that does not read loses QoS 0 messages, which are
 // counted, and costs the others nothing. One that reads again goes on.
 func TestSlowClient(t *testing.T) {
+	t.Parallel()
 	r := start(t, Config{MaxQueuedBytes: 64 << 10})
 	slow, _ := r.connect(packet.V311, "slow")
 	slow.subscribe(1, "flood")
@@ -286,6 +288,7 @@ func TestSlowClient(t *testing.T) {
 // TestDeafClient: one that takes no bytes at all is ended, and one that asks
 // without reading stops being read before it fills the memory.
 func TestDeafClient(t *testing.T) {
+	t.Parallel()
 	r := start(t, Config{MaxQueuedBytes: 64 << 10, WriteTimeout: 200 * time.Millisecond})
 	deaf, _ := r.connect(packet.V311, "deaf")
 	pings := bytes.Repeat([]byte{0xc0, 0}, 64<<10)

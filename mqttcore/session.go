@@ -184,6 +184,7 @@ func (s *session) pumpMemory(c *conn) {
 		}
 		send(s, c, q.m.topic, q.m.payload, &out)
 		c.b.count.publishSent.add(1)
+		c.b.count.messagesSent.add(1)
 	}
 	if n == 0 {
 		return
@@ -236,6 +237,7 @@ func (s *session) pumpLog(c *conn) (rel pubrel, err error) {
 		}
 		post(c, d.Topic, d.Payload, &out)
 		c.b.count.publishSent.add(1)
+		c.b.count.messagesSent.add(1)
 	}
 	return rel, nil
 }

@@ -143,6 +143,7 @@ func TestNoLocal(t *testing.T) {
 }
 
 func TestSharedSubscriptions(t *testing.T) {
+	t.Parallel()
 	r := start(t, Config{})
 	var subs []*client
 	for i := range 3 {
@@ -207,6 +208,7 @@ func TestSharedSubscriptions(t *testing.T) {
 }
 
 func TestRetained(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, v packet.Version) {
 		r := start(t, Config{})
 		pub, _ := r.connect(v, "pub")
