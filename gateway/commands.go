@@ -21,6 +21,9 @@ const (
 	// maxCommandAge is how old a command may get before it is carried out:
 	// a pump that starts minutes late is worse than one that doesn't.
 	maxCommandAge = 30 * time.Second
+	// liveLimit bounds the QoS 0 commands that wait to be taken; more are
+	// dropped and logged, as nothing was promised for them.
+	liveLimit = 64
 	// commandWindow bounds the commands that are taken and not yet settled.
 	commandWindow = 256
 	// settleLimit bounds the wait for the last results at a stop.
@@ -46,7 +49,8 @@ type target struct {
 
 // commands carries out what is published to the set topics and answers on the
 // result topics. It is a durable consumer of the broker: a command that was
-// acknowledged is carried out or answered, across a restart too.
+// acknowledged is carried out or answered, across a restart too. Commands at
+// QoS 0 come beside the log.
 type commands struct {
 	broker  *mqttcore.Broker
 	log     *slog.Logger
@@ -54,6 +58,7 @@ type commands struct {
 	workers []*worker
 	ready   chan struct{}
 	settled chan uint64 // sequence numbers whose result is durable
+	live    chan *mqttcore.Message
 }
 
 func newCommands(b *mqttcore.Broker, log *slog.Logger) *commands {
@@ -62,6 +67,7 @@ func newCommands(b *mqttcore.Broker, log *slog.Logger) *commands {
 		targets: map[string]*target{},
 		ready:   make(chan struct{}),
 		settled: make(chan uint64, commandWindow),
+		live:    make(chan *mqttcore.Message, liveLimit),
 	}
 }
 
@@ -95,6 +101,9 @@ func (c *commands) Run(ctx context.Context) error {
 		return err
 	}
 	defer consumer.Close()
+	for set := range c.targets {
+		defer c.broker.Subscribe(set, c.listen)()
+	}
 	var wg sync.WaitGroup
 	for _, w := range c.workers {
 		wg.Go(func() { w.run(ctx) })
@@ -118,6 +127,8 @@ func (c *commands) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-consumer.Wake():
+		case m := <-c.live:
+			c.carry(&order{target: c.targets[m.Topic], at: time.Now(), props: m.Properties}, m.Payload)
 		case seq := <-c.settled:
 			consumer.Ack(seq)
 			open--
@@ -137,32 +148,59 @@ func (c *commands) Run(ctx context.Context) error {
 	return nil
 }
 
-// take hands one command to the device's worker.
-func (c *commands) take(d *mqttcore.Delivery) {
-	t, known := c.targets[string(d.Topic)]
-	if !known {
-		c.settle(d.Seq) // its point is no longer in the configuration
+// listen takes a QoS 0 command from the publisher's goroutine. A retained one
+// from before the start is nobody's present wish.
+func (c *commands) listen(m *mqttcore.Message) {
+	if m.QoS != 0 || m.Retain {
 		return
 	}
-	o := &order{seq: d.Seq, target: t, at: d.At}
-	var err error
-	o.value, o.id, err = parseCommand(d.Payload, t.point)
-	if err == nil {
-		o.props, err = mqttcore.ParseProperties(d.Props)
+	select {
+	case c.live <- m:
+	default:
+		c.log.Warn("command dropped: too many at once", "topic", m.Topic, "limit", liveLimit)
 	}
-	if err == nil && d.Retain {
-		err = errors.New("a retained command is not carried out: publish without retain")
-	}
-	if err != nil {
-		c.answer(o, adapters.Result{Err: err, Time: time.Now()})
-		return
-	}
-	t.worker.push(o)
 }
 
-// settle tells the consumer's owner that seq is done with. The channel holds
-// as many as may be open, so it never blocks.
-func (c *commands) settle(seq uint64) { c.settled <- seq }
+// take reads one command from the log.
+func (c *commands) take(d *mqttcore.Delivery) {
+	o := &order{seq: d.Seq, target: c.targets[string(d.Topic)], at: d.At}
+	if o.target == nil {
+		c.settle(o) // its point is no longer in the configuration
+		return
+	}
+	var err error
+	if o.props, err = mqttcore.ParseProperties(d.Props); err != nil {
+		c.log.Warn("command with damaged properties", "topic", string(d.Topic), "error", err)
+	}
+	if d.Retain {
+		c.refuse(o, errors.New("a retained command is not carried out: publish without retain"))
+		return
+	}
+	c.carry(o, d.Payload)
+}
+
+// carry hands a command to its device's worker.
+func (c *commands) carry(o *order, payload []byte) {
+	var err error
+	if o.value, o.id, err = parseCommand(payload, o.target.point); err != nil {
+		c.refuse(o, err)
+		return
+	}
+	o.target.worker.push(o)
+}
+
+// refuse answers a command with an error.
+func (c *commands) refuse(o *order, err error) {
+	c.answer(o, adapters.Result{Err: err, Elapsed: time.Since(o.at), Time: time.Now()})
+}
+
+// settle tells the consumer's owner that o is done with. The channel holds as
+// many as may be open, so it never blocks.
+func (c *commands) settle(o *order) {
+	if o.seq != 0 {
+		c.settled <- o.seq
+	}
+}
 
 // answer publishes the result of a command; the command is settled when the
 // result is safe.
@@ -182,7 +220,7 @@ func (c *commands) answer(o *order, res adapters.Result) {
 		if err != nil {
 			c.log.Error("result not published", "topic", o.target.result, "error", err)
 		}
-		c.settle(o.seq)
+		c.settle(o)
 	}
 	if o.props.ResponseTopic != "" {
 		m := mqttcore.Message{Topic: o.props.ResponseTopic, Payload: body, QoS: 1,

@@ -207,6 +207,10 @@ func TestCommandFromUpstream(t *testing.T) {
 	publish(t, upstream, "-q", "1", "-t", "site7/home/hall/plc/valve/set", "-m", "wide open")
 	r.awaitLine(`"ok":false`, 20*time.Second)
 
+	// A local panel that knows QoS 0 only.
+	publish(t, local, "-t", "home/hall/plc/valve/set", "-m", "33")
+	r.awaitLine("plc/valve/result\t{\"id\":\"\",\"ok\":true,\"value\":33", 20*time.Second)
+
 	if code := g.terminate(6 * time.Second); code != 0 {
 		t.Errorf("exit status %d", code)
 	}

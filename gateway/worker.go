@@ -42,7 +42,7 @@ func (w *worker) push(o *order) {
 	w.waiting = append(w.waiting, o)
 	w.mu.Unlock()
 	if old != nil {
-		w.refuse(old, errors.New("replaced by a newer command"))
+		w.commands.refuse(old, errors.New("replaced by a newer command"))
 	}
 	poke(w.more)
 }
@@ -99,7 +99,7 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) carryOut(ctx context.Context, o *order) {
 	deadline := o.at.Add(maxCommandAge)
 	if age := time.Since(o.at); age > maxCommandAge {
-		w.refuse(o, fmt.Errorf("command is %s old, over the limit of %s", age.Round(time.Second), maxCommandAge))
+		w.commands.refuse(o, fmt.Errorf("command is %s old, over the limit of %s", age.Round(time.Second), maxCommandAge))
 		return
 	}
 	began := time.Now()
@@ -116,12 +116,12 @@ func (w *worker) carryOut(ctx context.Context, o *order) {
 			return
 		}
 		if w.replaced(o) {
-			w.refuse(o, errors.New("replaced by a newer command while the device was away"))
+			w.commands.refuse(o, errors.New("replaced by a newer command while the device was away"))
 			return
 		}
 		wait := min(retryEvery, time.Until(deadline))
 		if wait <= 0 {
-			w.refuse(o, fmt.Errorf("given up after %s: %w", maxCommandAge, res.Err))
+			w.commands.refuse(o, fmt.Errorf("given up after %s: %w", maxCommandAge, res.Err))
 			return
 		}
 		pause := time.NewTimer(wait)
@@ -134,9 +134,4 @@ func (w *worker) carryOut(ctx context.Context, o *order) {
 		case <-pause.C:
 		}
 	}
-}
-
-// refuse answers o with an error.
-func (w *worker) refuse(o *order, err error) {
-	w.commands.answer(o, adapters.Result{Err: err, Elapsed: time.Since(o.at), Time: time.Now()})
 }
