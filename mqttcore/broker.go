@@ -49,7 +49,7 @@ type Broker struct {
 	connected int                // of them, those with a session
 	sessions  map[string]*session
 	shares    map[string]*share
-	consumers map[string]*Consumer
+	feeds     map[string]*feed // by consumer
 }
 
 // New prepares a broker over an opened store, with the sessions, consumers and
@@ -59,7 +59,7 @@ func New(cfg Config, st *store.Store, log *slog.Logger) *Broker {
 		cfg: cfg.withDefaults(), st: st, log: log, clock: bootClock, ready: make(chan struct{}),
 		tree: topic.NewTree[*member, grant](), retained: topic.NewNames[*kept](),
 		conns: map[*conn]struct{}{}, sessions: map[string]*session{},
-		shares: map[string]*share{}, consumers: map[string]*Consumer{},
+		shares: map[string]*share{}, feeds: map[string]*feed{},
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.jobs.more = make(chan struct{}, 1)

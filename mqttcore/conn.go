@@ -30,7 +30,6 @@ type conn struct {
 	maxPacket int // largest packet the client takes, in bytes
 	window    int // most QoS 1 and 2 messages in flight towards it
 	keepAlive time.Duration
-	problems  bool // reason strings may be sent (MQTT 5.0, 3.1.2.11.7)
 
 	// Of the reading goroutine.
 	in       readBuffer
@@ -88,6 +87,15 @@ type goodbye struct {
 }
 
 func (e *goodbye) Error() string { return e.text + " (" + e.reason.String() + ")" }
+
+// fault says that the client did what it must not.
+func (e *goodbye) fault() bool {
+	switch e.reason {
+	case packet.ProtocolError, packet.ReceiveMaximumExceeded, packet.TopicAliasInvalid, packet.PacketTooLarge:
+		return true
+	}
+	return false
+}
 
 func bye(reason packet.Reason, text string) error { return &goodbye{reason, text} }
 
@@ -159,17 +167,21 @@ func (c *conn) survive() {
 
 // part says goodbye to the client, counts and logs why.
 func (c *conn) part(err error) {
+	c.out.mu.Lock()
+	if c.out.err != nil && !errors.Is(err, errNormal) {
+		err = c.out.err // why it was given up says more than what the reader met
+	}
+	c.out.mu.Unlock()
 	var fault *packet.Error
 	var said *goodbye
 	reason := packet.Success
 	switch {
-	case errors.Is(err, errNormal):
 	case errors.As(err, &fault):
 		reason = fault.Reason
 		c.b.count.protocolErrors.add(1)
 	case errors.As(err, &said):
 		reason = said.reason
-		if reason == packet.ReceiveMaximumExceeded || reason == packet.ProtocolError || reason == packet.TopicAliasInvalid {
+		if said.fault() {
 			c.b.count.protocolErrors.add(1)
 		}
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.up:
@@ -177,15 +189,6 @@ func (c *conn) part(err error) {
 		c.b.count.keepAliveTimeouts.add(1)
 		err = fmt.Errorf("nothing heard for 1.5 × %v", c.keepAlive)
 	}
-	c.out.mu.Lock()
-	if c.out.err != nil && reason == packet.Success && !errors.Is(err, errNormal) {
-		err = c.out.err // why it was shut says more than "closed"
-		errors.As(err, &said)
-		if said != nil {
-			reason = said.reason
-		}
-	}
-	c.out.mu.Unlock()
 	if !c.up {
 		c.b.log.Debug("client refused", "remote", remote(c.nc), "err", err)
 		return

@@ -102,7 +102,6 @@ func (c *conn) judge(p *packet.Connect) error {
 			return bye(reason, "will topic")
 		}
 	}
-	c.problems = !p.Properties.Has(packet.PropRequestProblemInfo) || p.Properties.RequestProblemInfo == 1
 	c.window = b.cfg.MaxInflight
 	switch {
 	case c.version != packet.V5:

@@ -130,8 +130,8 @@ func TestTakeover(t *testing.T) {
 			now.silent()
 		})
 	})
-	if n := r.Stats().Evicted; n != 3 {
-		t.Errorf("%d connections counted as taken over, want 3", n)
+	if s := r.Stats(); s.Evicted != 3 || s.KeepAliveTimeouts != 0 || s.ProtocolErrors != 0 {
+		t.Errorf("counted: %d taken over, %d timed out, %d in error; want 3, 0, 0", s.Evicted, s.KeepAliveTimeouts, s.ProtocolErrors)
 	}
 }
 

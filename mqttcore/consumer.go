@@ -26,13 +26,17 @@ type Delivery = store.Delivery
 // is delivered as it was published. It has one owner: all methods but Backlog
 // are called from one goroutine at a time.
 type Consumer struct {
+	queue *store.Queue
+	wake  chan struct{}
+}
+
+// feed is the side of a consumer that the topic tree knows: it is there
+// whether somebody has opened the consumer or not.
+type feed struct {
 	member
-	b       *Broker
 	name    string
 	sid     store.SID
 	filters []string // guarded by Broker.mu
-	queue   *store.Queue
-	wake    chan struct{}
 }
 
 // consumerPrefix keeps consumers apart from clients in the store: no client
@@ -41,17 +45,17 @@ const consumerPrefix = "\x00consumer/"
 
 func consumerName(client string) (string, bool) { return strings.CutPrefix(client, consumerPrefix) }
 
-func (b *Broker) newConsumer(name string, sid store.SID) *Consumer {
-	k := &Consumer{b: b, name: name, sid: sid, wake: make(chan struct{}, 1)}
-	k.member.cons = k
-	k.member.id = b.memberID()
-	b.consumers[name] = k
-	return k
+func (b *Broker) newFeed(name string, sid store.SID) *feed {
+	f := &feed{name: name, sid: sid}
+	f.member.feed = f
+	f.member.id = b.memberID()
+	b.feeds[name] = f
+	return f
 }
 
 // restoreConsumer lets a consumer's queue fill before its owner asks for it.
 func (b *Broker) restoreConsumer(name string, o store.Session) {
-	k := b.newConsumer(name, o.ID)
+	k := b.newFeed(name, o.ID)
 	for _, sub := range o.Subs {
 		if topic.ValidFilter(sub.Filter) == nil {
 			k.filters = append(k.filters, sub.Filter)
@@ -75,26 +79,14 @@ func (b *Broker) Consumer(ctx context.Context, name string, filters []Filter) (*
 	}
 	disk := make(chan error, 1)
 	b.mu.Lock()
-	k := b.consumers[name]
-	if k == nil {
-		k = b.newConsumer(name, b.st.CreateSession(consumerPrefix+name, "", forever, nil))
+	f := b.feeds[name]
+	if f == nil {
+		f = b.newFeed(name, b.st.CreateSession(consumerPrefix+name, "", forever, nil))
 	}
-	old := k.filters
-	k.filters = nil
-	for _, f := range filters {
-		k.filters = append(k.filters, f.Topic)
-		k.many.Store(k.many.Load() || len(k.filters) > 1)
-		b.tree.Set(f.Topic, &k.member, grant{options: f.QoS})
-		b.st.PutSubscription(k.sid, store.Subscription{Filter: f.Topic, Options: f.QoS}, nil)
-	}
-	for _, f := range old {
-		if !slices.Contains(k.filters, f) {
-			b.tree.Delete(f, &k.member)
-			b.st.DeleteSubscription(k.sid, f, nil)
-		}
-	}
-	b.st.UpdateSession(k.sid, forever, nil, func(err error) { disk <- err })
-	k.queue = b.st.OpenQueue(k.sid, k.awake)
+	b.refeedLocked(f, filters)
+	b.st.UpdateSession(f.sid, forever, nil, func(err error) { disk <- err })
+	k := &Consumer{wake: make(chan struct{}, 1)}
+	k.queue = b.st.OpenQueue(f.sid, k.awake)
 	b.mu.Unlock()
 	select {
 	case err := <-disk:
@@ -111,12 +103,32 @@ func (b *Broker) Consumer(ctx context.Context, name string, filters []Filter) (*
 	return k, nil
 }
 
+// refeedLocked replaces the filters of a consumer.
+func (b *Broker) refeedLocked(f *feed, filters []Filter) {
+	old := f.filters
+	f.filters = nil
+	for _, n := range filters {
+		f.filters = append(f.filters, n.Topic)
+		if len(f.filters) > 1 {
+			f.many.Store(true)
+		}
+		b.tree.Set(n.Topic, &f.member, grant{options: n.QoS})
+		b.st.PutSubscription(f.sid, store.Subscription{Filter: n.Topic, Options: n.QoS}, nil)
+	}
+	for _, o := range old {
+		if !slices.Contains(f.filters, o) {
+			b.tree.Delete(o, &f.member)
+			b.st.DeleteSubscription(f.sid, o, nil)
+		}
+	}
+}
+
 // RemoveConsumers deletes all consumers but those named, with what is queued
 // for them.
 func (b *Broker) RemoveConsumers(keep ...string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for name, k := range b.consumers {
+	for name, k := range b.feeds {
 		if slices.Contains(keep, name) {
 			continue
 		}
@@ -124,7 +136,7 @@ func (b *Broker) RemoveConsumers(keep ...string) {
 			b.tree.Delete(f, &k.member)
 		}
 		b.st.DeleteSession(k.sid, b.logged)
-		delete(b.consumers, name)
+		delete(b.feeds, name)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"sluice/mqttcore/packet"
-	"sluice/mqttcore/store"
 	"sluice/mqttcore/topic"
 )
 
@@ -27,22 +26,8 @@ func (b *Broker) Publish(ctx context.Context, m Message) error {
 		return nil
 	}
 	disk := make(chan error, 1)
-	for {
-		busy := false
-		r.commit(p, func(err error) {
-			if err == store.ErrBusy { // said before commit returns
-				busy = true
-				return
-			}
-			disk <- err
-		})
-		r.flush()
-		if !busy {
-			break
-		}
-		if err := b.st.WaitRoom(ctx); err != nil {
-			return fmt.Errorf("publish to %s: %w", m.Topic, err)
-		}
+	if err := r.commitPatiently(ctx, p, func(err error) { disk <- err }); err != nil {
+		return fmt.Errorf("publish to %s: %w", m.Topic, err)
 	}
 	select {
 	case err := <-disk:

@@ -2,6 +2,7 @@ package mqttcore
 
 import (
 	"cmp"
+	"context"
 	"slices"
 
 	"sluice/mqttcore/packet"
@@ -184,9 +185,9 @@ func (r *router) deliver(p *publication, m *match) {
 	case m.m.live != nil:
 		m.m.live.fn(r.copyFor(p))
 		return
-	case m.m.cons != nil:
-		if qos > 0 && (p.origin == "" || p.origin != m.m.cons.name) {
-			r.routes = append(r.routes, store.Route{Session: m.m.cons.sid, QoS: qos, Retain: p.retain, SubIDs: nil})
+	case m.m.feed != nil:
+		if qos > 0 && (p.origin == "" || p.origin != m.m.feed.name) {
+			r.routes = append(r.routes, store.Route{Session: m.m.feed.sid, QoS: qos, Retain: p.retain, SubIDs: nil})
 		}
 		return
 	}
@@ -309,6 +310,27 @@ func (r *router) commit(p *publication, done func(error)) {
 	}
 	if r.durable(p) {
 		r.append(p, false, done)
+	}
+}
+
+// commitPatiently is commit with a wait for room in the store.
+func (r *router) commitPatiently(ctx context.Context, p *publication, done func(error)) error {
+	for {
+		busy := false
+		r.commit(p, func(err error) {
+			if err == store.ErrBusy { // said before commit returns
+				busy = true
+				return
+			}
+			done(err)
+		})
+		r.flush()
+		if !busy {
+			return nil
+		}
+		if err := r.b.st.WaitRoom(ctx); err != nil {
+			return err
+		}
 	}
 }
 

@@ -163,10 +163,12 @@ func (b *Broker) sendRetained(r *router, c *conn, filter string, g grant) {
 		f := sent
 		switch {
 		case qos > 0 && s.sid != 0:
-			m := store.Message{Topic: string(p.topic), Payload: p.payload, Props: p.props, QoS: p.qos, Retain: true,
-				Expiry: p.expiry, HasExpiry: p.hasExpiry,
-				Routes: []store.Route{{Session: s.sid, QoS: qos, Retain: true, SubIDs: id}}}
-			b.st.Append(&m, b.logged)
+			r.routes = append(r.routes[:0], store.Route{Session: s.sid, QoS: qos, Retain: true, SubIDs: id})
+			again := *p
+			again.retain = false // it is retained already
+			if err := r.commitPatiently(b.ctx, &again, b.logged); err != nil {
+				b.storeRefused(err)
+			}
 			return
 		case qos > 0:
 			r.kept = nil

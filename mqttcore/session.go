@@ -15,7 +15,7 @@ type member struct {
 	id    uint32      // order in which overlapping matches are merged
 	many  atomic.Bool // it has, or had, more than one subscription
 	sess  *session
-	cons  *Consumer
+	feed  *feed
 	live  *observer
 	share *share
 }

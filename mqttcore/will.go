@@ -63,5 +63,7 @@ func (b *Broker) say(p *publication) {
 	r := b.takeRouter()
 	defer b.giveRouter(r)
 	r.route(p)
-	r.commit(p, b.logged)
+	if err := r.commitPatiently(b.ctx, p, b.logged); err != nil {
+		b.storeRefused(err)
+	}
 }

@@ -2,6 +2,7 @@ package mqttcore
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"syscall"
@@ -36,8 +37,6 @@ func putChunk(k *chunk) {
 		chunks.Put(k)
 	}
 }
-
-var errClosed = errors.New("connection closed")
 
 // outbound is what waits to be written to one connection.
 type outbound struct {
@@ -249,6 +248,7 @@ func (c *conn) writeAll(p []byte) error {
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			c.b.count.writeTimeouts.add(1)
+			err = fmt.Errorf("the client took no bytes for %v", c.b.cfg.WriteTimeout)
 		}
 		return err
 	}
