@@ -23,7 +23,7 @@ type Queue struct {
 }
 
 // OpenQueue opens the queue of a session, rewound. wake is called on the
-// writer's goroutine, once for each commit that added deliveries for sid; it
+// writer's goroutine, once for each sync that added deliveries for sid; it
 // must not wait. At most one queue of a session is open: opening another one
 // closes the first. Nil where there is no such session.
 func (s *Store) OpenQueue(sid SID, wake func()) *Queue {

@@ -4,12 +4,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
-	"iter"
-	"maps"
 	"math"
 	"slices"
-	"time"
 )
 
 // Open opens the store of o, and recovers what a crash left. Corrupt data is
@@ -348,63 +344,4 @@ func (s *Store) resume(r *recovery) error {
 		}
 	}
 	return nil
-}
-
-// RecoveredRetained yields the retained messages found by Open, in the order of
-// their topics. Until SetRetained is called the store keeps them itself, and
-// all that come after.
-func (s *Store) RecoveredRetained() iter.Seq[*Message] {
-	return func(yield func(*Message) bool) {
-		s.mu.Lock()
-		all := maps.Clone(s.retained)
-		now := s.clock.now()
-		s.mu.Unlock()
-		for _, topic := range slices.Sorted(maps.Keys(all)) {
-			m := all[topic].Message
-			m.Age = time.Duration(now-min(now, all[topic].at)) * time.Millisecond
-			if !yield(&m) {
-				return
-			}
-		}
-	}
-}
-
-// SetRetained hands the keeping of retained messages to the caller: all yields
-// them whenever a snapshot is written, with their Age, from a goroutine of the
-// store, beside everything else. It must yield each message whose done has been
-// called, or a later one of the same topic. The store then forgets those it
-// held, so call it after RecoveredRetained and before Run.
-func (s *Store) SetRetained(all func(yield func(*Message) bool)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keeper, s.retained = all, nil
-}
-
-// keepRetained takes a retained message in. The caller holds s.mu.
-func (s *Store) keepRetained(m *Message, at uint64) {
-	if len(m.Payload) == 0 {
-		delete(s.retained, m.Topic)
-		return
-	}
-	k := &keptMessage{Message: *m, at: at}
-	k.Payload, k.Props = slices.Clone(m.Payload), slices.Clone(m.Props)
-	k.Routes, k.Publisher, k.Age = nil, 0, 0
-	s.retained[m.Topic] = k
-}
-
-// moveAside puts a whole file into quarantine, within its bound.
-func (s *Store) moveAside(name string) error {
-	if s.stats.QuarantinedBytes >= quarantineMax {
-		s.log.Warn("store: quarantine is full, a damaged file is removed", "file", name)
-		return s.fs.Remove(name)
-	}
-	f, err := s.fs.Create(quarantineFolder+"/"+name, 0)
-	if err == nil {
-		err = f.Close()
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	s.stats.QuarantinedFiles++
-	return s.rename(name, quarantineFolder+"/"+name)
 }

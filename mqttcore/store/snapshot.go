@@ -35,12 +35,6 @@ type snapshotResult struct {
 	err    error
 }
 
-// keptMessage is a retained message that the store keeps itself.
-type keptMessage struct {
-	Message
-	at uint64 // store time
-}
-
 // snapFrames builds frames of records, not yet sealed.
 type snapFrames struct {
 	frames  [][]byte
@@ -236,27 +230,6 @@ func (s *Store) fillSnapshot(file File, job snapshotJob) (off uint64, err error)
 	}
 	w.add(recEnd, appendUint(nil, total))
 	return off, flush(w)
-}
-
-// appendRetained encodes a retained message; its time is absolute.
-func appendRetained(b []byte, m *Message, at uint64) []byte {
-	flags := m.QoS&pubQoS | pubStore | pubRetain
-	if m.HasExpiry {
-		flags |= pubExpiry
-	}
-	if len(m.Props) > 0 {
-		flags |= pubProps
-	}
-	b = appendUint(append(b, flags), at)
-	b = append(b, 0, 0) // no routes, topic follows
-	b = appendString(b, m.Topic)
-	if m.HasExpiry {
-		b = appendUint(b, uint64(m.Expiry))
-	}
-	if len(m.Props) > 0 {
-		b = appendString(b, m.Props)
-	}
-	return append(b, m.Payload...)
 }
 
 // snapshotDone takes the result in: which log is now superfluous.

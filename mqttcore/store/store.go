@@ -144,14 +144,13 @@ type Store struct {
 	dirtySince   time.Time
 
 	// What is committed.
-	segs     []*segment // ascending
-	active   *segment   // the last of segs, or nil
-	end      LSN        // everything below is durable
-	ring     ring
-	commitNo uint64
-	totals   totals
-	stats    Stats
-	damage   []LSN // damaged places that were reported
+	segs   []*segment // ascending
+	active *segment   // the last of segs, or nil
+	end    LSN        // everything below is durable
+	ring   ring
+	totals totals
+	stats  Stats
+	damage []LSN // damaged places that were reported
 
 	w writerState // of the writer's goroutine alone
 }

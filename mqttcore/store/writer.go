@@ -3,10 +3,8 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -37,11 +35,6 @@ func (s *Store) now() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.clock.now()
-}
-
-// isFull says whether the disk has no room, rather than a fault.
-func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // Run is the writer. It returns after ctx has ended and everything appended
@@ -148,7 +141,6 @@ func (s *Store) commit(last bool) {
 	}
 	s.curDue.Store(false)
 	frames := s.takePending()
-	s.commitNo++
 	failed := s.failed
 	var snap *snapshotState
 	if failed == nil && !s.w.snapping && s.snapshotDue(last, frames) {
@@ -204,187 +196,6 @@ func (s *Store) addCursors(all bool) {
 		ses.mu.Unlock()
 	}
 	s.dirty = s.dirty[:0]
-}
-
-// write commits frames in order: as many as fit into a segment, then one sync,
-// then their callbacks. After a failed write or sync the segment is never
-// written again and what was not durable goes into a fresh one, once.
-func (s *Store) write(frames []*frame) error {
-	retried := false
-	for len(frames) > 0 {
-		n, err := s.writeGroup(frames)
-		frames = frames[n:]
-		switch {
-		case err == nil:
-		case errors.Is(err, ErrFull):
-			s.giveUp(frames, err, false)
-			return err
-		case !retried:
-			retried = true
-			s.poison(err)
-		default:
-			s.poison(err)
-			s.giveUp(frames, fmt.Errorf("%w: %w", ErrFailed, err), true)
-			return err
-		}
-	}
-	return nil
-}
-
-// writeGroup writes the frames that fit into the active segment and syncs.
-func (s *Store) writeGroup(frames []*frame) (n int, err error) {
-	if s.active == nil || !s.active.fits(frames[0]) {
-		if err := s.roll(frames[0].info.ordinal); err != nil {
-			return 0, err
-		}
-	}
-	g := s.active
-	prev, ranges := s.w.prev, len(g.ranges)
-	for n < len(frames) {
-		f := frames[n]
-		if n > 0 && (!g.fits(f) || g.off+roundUp(int64(len(f.buf)))+g.footerRoom(ranges+len(f.touched)) > g.size) {
-			break
-		}
-		ranges += len(f.touched)
-		f.seal(g, s.end, prev)
-		prev = f.info.crc
-		if _, err := g.file.WriteAt(f.buf, g.off); err != nil {
-			return 0, fmt.Errorf("%s: write: %w", segName(g.id), err)
-		}
-		s.w.written.Add(uint64(len(f.buf)))
-		g.off += int64(len(f.buf))
-		n++
-	}
-	if err := s.sync(g.file); err != nil {
-		return 0, fmt.Errorf("%s: fdatasync: %w", segName(g.id), err)
-	}
-	s.w.prev = prev
-	s.publish(g, frames[:n])
-	return n, nil
-}
-
-// seal pads the frame and gives it its place.
-func (f *frame) seal(g *segment, synced LSN, prev uint32) {
-	if n := len(f.buf) % blockSize; n != 0 {
-		f.info.length = uint32(len(f.buf) - frameHeader)
-		f.buf = append(f.buf, zeroBlock[n:]...)
-	} else if f.info.length == 0 {
-		f.info.length = uint32(len(f.buf) - frameHeader)
-	}
-	f.lsn = makeLSN(g.id, g.off)
-	f.info.synced, f.info.prev = synced, prev
-	sortTouched(f.touched)
-	sealFrame(f.buf, &f.info, g.seed)
-}
-
-var zeroBlock [blockSize]byte
-
-func (s *Store) sync(f File) error {
-	start := time.Now()
-	err := f.Datasync()
-	d := int64(time.Since(start))
-	s.w.syncTime.Add(d)
-	s.w.syncMax.Store(max(s.w.syncMax.Load(), d))
-	return err
-}
-
-// publish makes durable frames readable, calls back, and wakes the queues.
-func (s *Store) publish(g *segment, frames []*frame) {
-	moved := false
-	wakes := s.w.wakes[:0]
-	s.mu.Lock()
-	for _, f := range frames {
-		for i := range f.touched {
-			t := &f.touched[i]
-			ses := t.ses
-			ses.committed = t.last
-			if ses.touchFrame == f {
-				ses.touchFrame = nil // else it would keep the frame in memory
-			}
-			g.pin(ses, g.add(ses.id, t.first, t.last, t.bytes, f.lsn.off()))
-			if q := ses.queue; q != nil && q.wake != nil && ses.woken != s.commitNo {
-				ses.woken = s.commitNo
-				wakes = append(wakes, q.wake)
-			}
-		}
-		for _, b := range f.bases {
-			if b.base > b.ses.durBase {
-				b.ses.durBase = b.base
-			}
-			b.ses.unpin()
-			moved = true
-		}
-		for _, ses := range f.gone {
-			ses.unpin()
-			moved = true
-		}
-		g.end = f.end().off()
-		s.end = f.end()
-		s.w.ordinal += f.records
-		s.w.sinceSnap += uint64(len(f.buf))
-		s.stats.Records += f.records
-		s.w.usual = min(len(f.buf), frameTarget)
-		s.ring.push(f)
-	}
-	s.stats.Commits++
-	s.mu.Unlock()
-	for _, f := range frames {
-		for i, done := range f.dones {
-			done(nil)
-			f.dones[i] = nil
-		}
-		f.dones, f.bases, f.gone, f.inbound = nil, nil, nil, nil
-	}
-	for i, wake := range wakes {
-		wake()
-		wakes[i] = nil
-	}
-	s.w.wakes = wakes[:0]
-	if moved {
-		s.recycle()
-	}
-}
-
-// poison gives up the active segment where it stands: after a failed sync the
-// kernel may have thrown pages away that it now calls clean.
-func (s *Store) poison(err error) {
-	s.mu.Lock()
-	g := s.active
-	s.active = nil
-	s.stats.Poisoned++
-	s.mu.Unlock()
-	s.log.Error("store: disk fault, the segment is given up", "error", err)
-	if g != nil {
-		if err := g.file.Close(); err != nil {
-			s.log.Warn("store: closing a segment after a fault", "segment", segName(g.id), "error", err)
-		}
-	}
-}
-
-// giveUp fails frames and all that waits behind them, and takes back the numbers
-// that they had. With sticky nothing is accepted any more.
-func (s *Store) giveUp(frames []*frame, err error, sticky bool) {
-	s.mu.Lock()
-	if sticky {
-		s.failed = err
-	}
-	frames = append(frames, s.takePending()...)
-	for _, f := range frames {
-		for i := range f.touched {
-			f.touched[i].ses.last = f.touched[i].ses.committed
-		}
-		for _, in := range f.inbound {
-			delete(in.ses.inbound, in.pid)
-		}
-		for _, b := range f.bases {
-			s.markDirty(b.ses)
-		}
-	}
-	s.ordinal = s.w.ordinal
-	s.w.wantSnap = true // it takes in what the lost records changed
-	s.mu.Unlock()
-	s.log.Error("store: messages were refused", "error", err)
-	fail(frames, err)
 }
 
 // markDirty has the cursor of a session written before long. The caller holds

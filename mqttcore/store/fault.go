@@ -1,0 +1,53 @@
+package store
+
+import (
+	"errors"
+	"syscall"
+)
+
+// isFull says whether the disk has no room, rather than a fault.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// poison gives up the active segment where it stands: after a failed sync the
+// kernel may have thrown pages away that it now calls clean.
+func (s *Store) poison(err error) {
+	s.mu.Lock()
+	g := s.active
+	s.active = nil
+	s.stats.Poisoned++
+	s.mu.Unlock()
+	s.log.Error("store: disk fault, the segment is given up", "error", err)
+	if g != nil {
+		if err := g.file.Close(); err != nil {
+			s.log.Warn("store: closing a segment after a fault", "segment", segName(g.id), "error", err)
+		}
+	}
+}
+
+// giveUp fails frames and all that waits behind them, and takes back the numbers
+// that they had. With sticky nothing is accepted any more.
+func (s *Store) giveUp(frames []*frame, err error, sticky bool) {
+	s.mu.Lock()
+	if sticky {
+		s.failed = err
+	}
+	frames = append(frames, s.takePending()...)
+	for _, f := range frames {
+		for i := range f.touched {
+			f.touched[i].ses.last = f.touched[i].ses.committed
+		}
+		for _, in := range f.inbound {
+			delete(in.ses.inbound, in.pid)
+		}
+		for _, b := range f.bases {
+			s.markDirty(b.ses)
+		}
+	}
+	s.ordinal = s.w.ordinal
+	s.w.wantSnap = true // it takes in what the lost records changed
+	s.mu.Unlock()
+	s.log.Error("store: messages were refused", "error", err)
+	fail(frames, err)
+}

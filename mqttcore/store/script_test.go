@@ -1,0 +1,231 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"sluice/mqttcore/store"
+	"sluice/mqttcore/store/simfs"
+)
+
+// script does random things to a store on fs, and notes what is promised.
+type script struct {
+	t    *testing.T
+	fs   *simfs.FS
+	rng  *rand.Rand
+	s    *store.Store
+	stop func()
+	sids []store.SID
+	q    map[store.SID]*store.Queue
+	// What was appended: the payloads of each session, by sequence number.
+	sent map[store.SID][]string
+	out  map[store.SID][]uint64 // handed out and not acknowledged
+	pids map[store.SID][]uint16 // received and not released
+	wait []chan struct{}
+	n    int
+}
+
+func (x *script) open() {
+	s, err := store.Open(options(x.fs))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	x.s, x.q, x.out = s, map[store.SID]*store.Queue{}, map[store.SID][]uint64{}
+	x.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			x.t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			x.t.Error(err)
+		}
+	}
+}
+
+// done makes a callback that notes mark, and that settle waits for.
+func (x *script) done(mark any) func(error) {
+	c := make(chan struct{})
+	x.wait = append(x.wait, c)
+	return func(err error) {
+		if err != nil {
+			x.t.Errorf("%v: %v", mark, err)
+		} else {
+			x.fs.Mark(mark)
+		}
+		close(c)
+	}
+}
+
+func (x *script) settle() {
+	for _, c := range x.wait {
+		<-c
+	}
+	x.wait = nil
+}
+
+func (x *script) run(steps int) {
+	x.open()
+	for range steps {
+		x.step()
+	}
+	x.settle()
+}
+
+func (x *script) step() {
+	if len(x.sids) < 2 {
+		x.create()
+		return
+	}
+	sid := x.sids[x.rng.IntN(len(x.sids))]
+	switch p := x.rng.IntN(100); {
+	case p < 40:
+		for range 1 + x.rng.IntN(3) {
+			x.publish()
+		}
+		x.settle()
+	case p < 48:
+		for range 20 {
+			x.publish()
+		}
+	case p < 70:
+		x.consume(sid)
+	case p < 78:
+		x.release(sid)
+	case p < 84:
+		x.inbound(sid)
+	case p < 90:
+		topic := fmt.Sprint("r/", x.rng.IntN(3))
+		x.n++
+		value := fmt.Sprint(x.n)
+		if x.rng.IntN(4) == 0 {
+			value = ""
+		}
+		x.settle() // so that values of a topic are told apart by their order
+		x.fs.Mark(retaining{topic, value})
+		x.s.Append(&store.Message{Topic: topic, Payload: []byte(value), StoreRetained: true}, x.done(retained{topic, value}))
+		x.settle()
+	case p < 94 && len(x.sids) < 4:
+		x.create()
+	case p < 96 && len(x.sids) > 2:
+		x.settle()
+		x.fs.Mark(deleting{sid})
+		x.s.DeleteSession(sid, func(error) {})
+		x.sids = slices.DeleteFunc(x.sids, func(s store.SID) bool { return s == sid })
+	case p < 98:
+		x.settle()
+		x.stop()
+		x.open()
+	default:
+		x.settle()
+	}
+}
+
+func (x *script) create() {
+	var sid store.SID
+	c := make(chan struct{})
+	sid = x.s.CreateSession(fmt.Sprint("c", x.n), "", 10, func(err error) {
+		if err != nil {
+			x.t.Error(err)
+		}
+		close(c)
+	})
+	<-c
+	x.fs.Mark(created{sid})
+	x.sids = append(x.sids, sid)
+}
+
+func (x *script) publish() {
+	x.n++
+	payload := fmt.Sprint(x.n, "|", strings.Repeat("x", x.rng.IntN(3000)))
+	m := &store.Message{Topic: fmt.Sprint("t/", x.n%7), Payload: []byte(payload), QoS: 2}
+	var marks []durable
+	for _, sid := range x.sids {
+		if x.rng.IntN(3) > 0 {
+			m.Routes = append(m.Routes, store.Route{Session: sid, QoS: 2})
+			x.sent[sid] = append(x.sent[sid], payload)
+			marks = append(marks, durable{sid, uint64(len(x.sent[sid]))})
+		}
+	}
+	c := make(chan struct{})
+	x.wait = append(x.wait, c)
+	x.s.Append(m, func(err error) {
+		if err != nil {
+			x.t.Error(err)
+		}
+		for _, m := range marks {
+			x.fs.Mark(m)
+		}
+		close(c)
+	})
+}
+
+func (x *script) consume(sid store.SID) {
+	q := x.q[sid]
+	if q == nil {
+		q = x.s.OpenQueue(sid, nil)
+		x.q[sid], x.out[sid] = q, nil
+	}
+	var d store.Delivery
+	for range x.rng.IntN(60) {
+		ok, err := q.Next(&d)
+		if err != nil {
+			x.t.Error(err)
+		}
+		if !ok {
+			break
+		}
+		if want := x.sent[sid][d.Seq-1]; string(d.Payload) != want {
+			x.t.Errorf("session %d: delivery %d is not what was published", sid, d.Seq)
+		}
+		x.out[sid] = append(x.out[sid], d.Seq)
+	}
+	for range x.rng.IntN(50) {
+		if len(x.out[sid]) == 0 {
+			break
+		}
+		i := 0
+		if x.rng.IntN(8) == 0 {
+			i = x.rng.IntN(len(x.out[sid]))
+		}
+		seq := x.out[sid][i]
+		x.out[sid] = slices.Delete(x.out[sid], i, i+1)
+		x.fs.Mark(acking{sid, seq})
+		q.Ack(seq)
+	}
+	if x.rng.IntN(6) == 0 {
+		q.Close() // has the cursor written
+		delete(x.q, sid)
+	}
+}
+
+func (x *script) release(sid store.SID) {
+	if len(x.out[sid]) == 0 || x.q[sid] == nil {
+		return
+	}
+	seq := x.out[sid][x.rng.IntN(len(x.out[sid]))]
+	x.fs.Mark(releasing{sid, seq})
+	x.q[sid].Release(seq, x.done(released{sid, seq}))
+}
+
+func (x *script) inbound(sid store.SID) {
+	x.settle()
+	if pids := x.pids[sid]; len(pids) > 0 && x.rng.IntN(2) == 0 {
+		x.fs.Mark(inMoving{sid, pids[0]})
+		x.s.ReleaseInbound(sid, pids[0], x.done(inbound{sid, pids[0], false}))
+		x.pids[sid] = pids[1:]
+	} else {
+		x.n++
+		pid := uint16(x.n)
+		x.pids[sid] = append(x.pids[sid], pid)
+		x.fs.Mark(inMoving{sid, pid})
+		x.s.Append(&store.Message{Topic: "in", QoS: 2, Publisher: sid, PacketID: pid}, x.done(inbound{sid, pid, true}))
+	}
+	x.settle()
+}
