@@ -14,6 +14,7 @@ type block struct {
 	every  time.Duration
 	due    time.Time // its read is due from then on; the zero time is due at once
 	known  bool      // the device has answered it
+	busy   int       // times in a row that the device was too busy
 	silent int       // times it alone found no answer while the device gave others
 	bad    bool      // the device says that it has no such register
 }

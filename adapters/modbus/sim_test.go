@@ -127,7 +127,7 @@ func TestNoWrongValueUnderFaults(t *testing.T) {
 			t.Parallel()
 			slaves, devices := meters(3, []uint16{0, 100, 200}, 10, 0, faults...)
 			f := simulate(t, sim.LineConfig{Name: "bus", Kind: "rtu", Baud: 115200, Slaves: slaves})
-			sink := newTruth(devices, 2000)
+			sink := newTruth(devices, 1200)
 			cfg := (&field{}).rtu()
 			cfg.Port, cfg.Timeout = f.Path("bus"), 40*ms
 			p, l := start(t, cfg, sink, devices...)

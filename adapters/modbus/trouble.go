@@ -1,0 +1,151 @@
+package modbus
+
+import (
+	"fmt"
+	"time"
+
+	"sluice/adapters"
+	"sluice/adapters/line"
+)
+
+const (
+	busyPause   = 500 * time.Millisecond // after "busy"; the device is not asked that again sooner
+	busyLimit   = 3                      // times in a row after which the old value is called stale
+	badAgain    = time.Minute            // how often a register is tried that the device did not know
+	silentLimit = 3                      // rounds of silence after which a block is taken apart
+	longestHush = 30 * time.Second       // longest pause of a block that finds no answer
+)
+
+// refused deals with an exception.
+func (d *device) refused(b *block, code Exception, now time.Time) {
+	switch code {
+	case GatewayPath, GatewayTarget:
+		d.silent(b, code, now) // the gateway lives, the device does not
+		return
+	}
+	d.alive()
+	switch code {
+	case IllegalFunction, IllegalAddress, IllegalValue:
+		d.unknown(b, code, now)
+	case Acknowledge, Busy:
+		b.due = now.Add(max(busyPause, b.every))
+		if b.busy++; b.busy >= busyLimit {
+			d.publishBad(b.points, adapters.Stale, now)
+		}
+	default:
+		b.next(now)
+		d.publishBad(b.points, adapters.Invalid, now)
+	}
+}
+
+// unknown deals with a block of which the device lacks some register: it is
+// halved until the register is found, over as many polls.
+func (d *device) unknown(b *block, why error, now time.Time) {
+	if len(b.points) > 1 {
+		d.replace(b, b.split())
+		return
+	}
+	b.due = now.Add(max(badAgain, b.every))
+	if !b.bad {
+		b.bad = true
+		d.poller.log.Warn("register is missing in the device", "device", d.cfg.Name, "point", b.points[0].Point.Name,
+			"table", b.points[0].Table, "address", b.address, "reason", why)
+		d.countBad()
+	}
+	d.publishBad(b.points, adapters.BadRegister, now)
+}
+
+func (d *device) replace(b *block, parts []*block) {
+	for i, other := range d.blocks {
+		if other == b {
+			d.blocks = append(d.blocks[:i:i], append(parts, d.blocks[i+1:]...)...)
+			return
+		}
+	}
+}
+
+func (d *device) countBad() {
+	n := 0
+	for _, b := range d.blocks {
+		if b.bad {
+			n += len(b.points)
+		}
+	}
+	d.poller.mu.Lock()
+	d.stats.BadRegisters = n
+	d.poller.mu.Unlock()
+}
+
+// silent deals with a question that met silence, or nothing usable.
+func (d *device) silent(b *block, why error, now time.Time) {
+	d.fails++
+	retries := d.poller.cfg.Retries
+	switch {
+	case d.state == offline:
+		d.pause(now)
+	case d.fails <= retries:
+		// The same question again, after the others had their turn: a late
+		// answer then meets the question it answers.
+		d.again, d.polite = b, now.Add(d.poller.cfg.Timeout)
+	case d.state == online && d.blamed == nil && d.other(b) != nil:
+		// Some devices keep silent about registers they lack.
+		d.blamed, d.again, d.polite = b, d.other(b), now
+	default:
+		d.goOffline(fmt.Sprintf("unit %d: %v", d.cfg.Unit, why), now)
+	}
+}
+
+// other is the cheapest block but b to see whether the device lives.
+func (d *device) other(b *block) *block {
+	var cheapest *block
+	for _, o := range d.blocks {
+		if o != b && !o.bad && o.silent == 0 && (cheapest == nil || o.size() < cheapest.size()) {
+			cheapest = o
+		}
+	}
+	return cheapest
+}
+
+// blame puts off a block about which a living device keeps silent, and takes
+// it apart when that goes on.
+func (d *device) blame(b *block, now time.Time) {
+	b.silent++
+	b.due = now.Add(min(max(b.every, time.Second<<min(b.silent-1, 5)), longestHush))
+	if b.silent >= silentLimit {
+		d.unknown(b, line.ErrTimeout, now)
+		return
+	}
+	d.publishBad(b.points, adapters.Stale, now)
+}
+
+// goOffline tells that the device is away, each of its points once.
+func (d *device) goOffline(reason string, now time.Time) {
+	if d.state == offline {
+		return
+	}
+	d.state, d.again, d.blamed, d.probes = offline, nil, nil, 0
+	d.pause(now)
+	d.publishBad(d.points, adapters.Offline, now)
+	d.tell(false, reason)
+	d.poller.log.Warn("device is offline", "device", d.cfg.Name, "unit", d.cfg.Unit, "reason", reason)
+}
+
+const (
+	firstProbe   = 500 * time.Millisecond
+	steadyProbe  = 4 * time.Second // a device that returns is noticed within 5 s
+	longestProbe = 30 * time.Second
+	probeShare   = 20 // all dead devices together take a 20th of the time of the line
+)
+
+// pause sets when an offline device is asked next.
+func (d *device) pause(now time.Time) {
+	dead := 0
+	for _, other := range d.poller.devices {
+		if other.state == offline {
+			dead++
+		}
+	}
+	backoff := min(firstProbe<<min(d.probes, 10), steadyProbe)
+	fair := time.Duration(dead*probeShare) * d.probeTimeout()
+	d.probe = now.Add(min(max(backoff, fair), longestProbe))
+}
