@@ -113,7 +113,7 @@ func dialWebSocket(ctx context.Context, e endpoint, conf *tls.Config) (net.Conn,
 // closedByPeer tells whether err is how a connection ends that the other side
 // closed.
 func closedByPeer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 

@@ -85,7 +85,7 @@ func TestCutsLoseNothing(t *testing.T) {
 				l.backoff.random = func(d time.Duration) time.Duration { return 0 } // the cuts are the test, not the waits
 			})
 			g.publish(t, "home/meter/v", qos, 1, n)
-			eventually(t, "forty cuts", func() bool { return line.seen() >= 40 || g.link.Stats().Backlog == 0 })
+			eventually(t, "thirty cuts", func() bool { return line.seen() >= 30 || g.link.Stats().Backlog == 0 })
 			line.limit(nil)
 			settledAll(t, g)
 			eventually(t, "the witness has all", func() bool { return w.tally(n).lost == 0 })
