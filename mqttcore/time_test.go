@@ -184,7 +184,7 @@ func TestWills(t *testing.T) {
 			c.send(&packet.Connect{Version: v, CleanStart: true, ClientID: "c"})
 			c.ends(0)
 			expect("MQTT-3.1.2-8 protocol error", 1)
-			c = visit(v, 0, 0, true)
+			visit(v, 0, 0, true)
 			d := visit(v, 0, 0, true)
 			expect("taken over", 1)
 			d.send(&packet.Disconnect{})

@@ -184,6 +184,7 @@ func (c *conn) flush() {
 		o.mu.Lock()
 		if err != nil {
 			c.failLocked(err)
+			c.writtenLocked()
 			break
 		}
 		c.b.count.bytesSent.add(uint64(n))
@@ -213,16 +214,15 @@ func (c *conn) drain(k *chunk, off int) {
 	for {
 		if err := c.writeAll(k.b[off:]); err != nil {
 			o.mu.Lock()
-			o.writing = false
 			c.failLocked(err)
-			o.poke()
+			c.writtenLocked()
 			o.mu.Unlock()
 			return
 		}
 		putChunk(k)
 		o.mu.Lock()
 		o.taken = 0
-		if o.pending == nil || o.err != nil {
+		if o.pending == nil {
 			_ = c.nc.SetWriteDeadline(time.Time{})
 			c.writtenLocked()
 			o.mu.Unlock()
@@ -292,17 +292,18 @@ func (c *conn) writtenLocked() {
 // failLocked gives the connection up; its reader learns it from the socket.
 func (c *conn) failLocked(err error) {
 	c.giveUpLocked(err)
+	c.out.pending = nil
 	_ = c.nc.Close()
 }
 
-// giveUpLocked takes no more bytes for the connection.
+// giveUpLocked takes no more bytes for the connection; those that wait are
+// still written.
 func (c *conn) giveUpLocked(err error) {
 	o := &c.out
 	if o.err == nil {
 		o.err = err
 		close(c.dead)
 	}
-	o.pending = nil
 }
 
 // shut closes the connection at once.
