@@ -24,13 +24,13 @@ const patience = 10 * time.Second
 // bench is a pty whose master end is the device and whose slave end is
 // reached through a link, as a real adapter is.
 type bench struct {
-	t      *testing.T
+	t      testing.TB
 	master *os.File
 	slave  *os.File // held open, or the master would read EIO between two opens
 	link   string
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	t.Helper()
 	b := &bench{t: t, link: filepath.Join(t.TempDir(), "port")}
 	b.plug()

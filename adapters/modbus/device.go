@@ -187,6 +187,7 @@ func (d *device) asked(begin time.Time, err error) {
 	defer d.poller.mu.Unlock()
 	s := &d.stats
 	s.Requests++
+	s.Timeout = d.learned
 	if answered {
 		s.Answers++
 		s.LastAnswer = end

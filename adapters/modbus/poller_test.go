@@ -46,7 +46,9 @@ func TestDeadDevice(t *testing.T) {
 	f, r := newField(t), newRecord(t)
 	s1, s2 := f.add(1), f.add(2)
 	s1.registers[0], s2.registers[0], s2.registers[50] = 1, 2, 3
-	_, _ = start(t, f.rtu(), r,
+	cfg := f.rtu()
+	cfg.Timeout = 30 * time.Millisecond
+	start(t, cfg, r,
 		DeviceConfig{Name: "a", Unit: 1, Points: []PointConfig{on("a", "v", Holding, 0, U16)}},
 		DeviceConfig{Name: "b", Unit: 2, Points: []PointConfig{on("b", "v", Holding, 0, U16), on("b", "w", Holding, 50, U16)}})
 	r.reads("a/v", "1")

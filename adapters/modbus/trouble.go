@@ -110,7 +110,7 @@ func (d *device) other(b *block) *block {
 // it apart when that goes on.
 func (d *device) blame(b *block, now time.Time) {
 	b.silent++
-	b.due = now.Add(min(max(b.every, time.Second<<min(b.silent-1, 5)), longestHush))
+	b.due = now.Add(min(max(b.every, 500*time.Millisecond<<min(b.silent-1, 6)), longestHush))
 	if b.silent >= silentLimit {
 		d.unknown(b, line.ErrTimeout, now)
 		return
