@@ -179,8 +179,7 @@ func faultScript(t *testing.T, fs *simfs.FS, big string) (promised []string) {
 		r := run(t, s)
 		sid := store.SID(1)
 		if len(s.Sessions()) == 0 {
-			var err error
-			err = r.await(func(done func(error)) { sid = r.CreateSession("a", "", 0, done) })
+			err := r.await(func(done func(error)) { sid = r.CreateSession("a", "", 0, done) })
 			if err != nil {
 				r.stop()
 				continue

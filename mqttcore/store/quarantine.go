@@ -7,7 +7,10 @@ import (
 	"slices"
 )
 
-const quarantineMax = 16 << 20
+const (
+	quarantineMax = 16 << 20 // bytes set aside
+	maxDamage     = 4096     // places remembered
+)
 
 // moveAside puts a whole file into quarantine, within its bound.
 func (s *Store) moveAside(name string) error {
@@ -31,7 +34,7 @@ func (s *Store) moveAside(name string) error {
 func (s *Store) setAside(g *segment, file File, from, to int64) {
 	place := makeLSN(g.id, from)
 	s.mu.Lock()
-	if slices.Contains(s.damage, place) {
+	if slices.Contains(s.damage, place) || len(s.damage) == maxDamage {
 		s.mu.Unlock()
 		return
 	}

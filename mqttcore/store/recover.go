@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -119,7 +120,7 @@ func (s *Store) survey(r *recovery) error {
 			}
 		}
 	}
-	slices.SortFunc(r.segs, func(a, b *recoverSeg) int { return int(int64(a.id) - int64(b.id)) })
+	slices.SortFunc(r.segs, func(a, b *recoverSeg) int { return cmp.Compare(a.id, b.id) })
 	slices.Sort(r.snaps)
 	aside, err := s.fs.List(quarantineFolder)
 	for _, f := range aside {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 )
@@ -48,6 +49,6 @@ func (r *ring) next(pos LSN, sid SID) (*frame, *frameTouch) {
 
 func sortTouched(t []frameTouch) {
 	if len(t) > 1 {
-		slices.SortFunc(t, func(a, b frameTouch) int { return int(int64(a.ses.id) - int64(b.ses.id)) })
+		slices.SortFunc(t, func(a, b frameTouch) int { return cmp.Compare(a.ses.id, b.ses.id) })
 	}
 }
