@@ -42,6 +42,7 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 	defer c.Close()
 	s := newSession(l.inbox, l.cfg.Window)
 	r := newReceiver(l, s, c)
+	defer r.cancel()
 	pinger := newPinger(c, l.cfg.KeepAlive)
 	client := paho.NewClient(paho.ClientConfig{
 		Conn: c, Session: s, PingHandler: pinger, PacketTimeout: handshakeTimeout,
@@ -71,6 +72,7 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 		l.bid(client)
 	}
 	c.Close()
+	r.cancel()
 	<-client.Done()
 	tasks.Wait()
 	r.settle(ctx)

@@ -100,7 +100,7 @@ func child(dir, addr, run string) error {
 func TestKilledGatewayLosesNothing(t *testing.T) {
 	for _, qos := range []byte{1, 2} {
 		t.Run(fmt.Sprintf("qos %d", qos), func(t *testing.T) {
-			const kills = 15
+			const kills = 12
 			up := newUpstream(t, "max_inflight_messages 0").start()
 			w := newWitness(t, up.addr, "site7/#", qos)
 			dir := t.TempDir()

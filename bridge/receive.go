@@ -64,6 +64,8 @@ type arrival struct {
 	qos    byte
 	reason byte // for the acknowledgement
 	done   bool
+	busy   bool  // PublishAsync has not returned
+	err    error // what it said before that
 }
 
 // receiver takes what comes down on one connection to the local broker and
@@ -72,6 +74,8 @@ type receiver struct {
 	l       *Link
 	session *session
 	conn    *conn
+	ctx     context.Context // ends with the connection
+	cancel  context.CancelFunc
 
 	mu      sync.Mutex
 	queue   []*arrival // of QoS 1 and 2; at most receiveMaximum
@@ -81,7 +85,9 @@ type receiver struct {
 }
 
 func newReceiver(l *Link, s *session, c *conn) *receiver {
-	return &receiver{l: l, session: s, conn: c, changed: make(chan struct{}, 1)}
+	r := &receiver{l: l, session: s, conn: c, changed: make(chan struct{}, 1)}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r
 }
 
 // handle takes one message; paho calls it in the order of arrival. It does
@@ -129,26 +135,53 @@ func (r *receiver) handle(in paho.PublishReceived) (bool, error) {
 		}
 		m.Properties.User = append(m.Properties.User, mark)
 	}
+	r.publish(a, m)
+	return true, nil
+}
+
+// publish hands a message to the local broker. It waits only where the broker
+// has no room, which holds up the upstream as it should.
+func (r *receiver) publish(a *arrival, m mqttcore.Message) {
 	r.pending.Add(1)
+	a.busy = true
 	err := r.l.broker.PublishAsync(m, func(err error) {
 		defer r.pending.Done()
-		if err != nil {
-			r.fail(fmt.Errorf("the local broker could not keep a message: %w", err))
+		r.mu.Lock()
+		if err != nil && a.busy {
+			a.err = err
+			r.mu.Unlock()
 			return
 		}
-		r.l.received.Add(1)
-		if a.qos == 2 {
-			r.l.inbox.remember(a.id)
-		}
-		r.finish(a, 0)
+		r.mu.Unlock()
+		r.published(a, err)
 	})
 	if err != nil {
 		// It will not be better the next time, so the upstream is told.
 		r.pending.Done()
-		r.l.noteUnfit(local, err)
+		r.l.noteUnfit(m.Topic, err)
 		r.finish(a, reasonImplementation)
+		return
 	}
-	return true, nil
+	r.mu.Lock()
+	a.busy = false
+	again := a.err != nil
+	r.mu.Unlock()
+	if again {
+		r.published(a, r.l.broker.Publish(r.ctx, m))
+	}
+}
+
+// published notes what became of a message.
+func (r *receiver) published(a *arrival, err error) {
+	if err != nil {
+		r.fail(fmt.Errorf("the local broker could not keep a message: %w", err))
+		return
+	}
+	r.l.received.Add(1)
+	if a.qos == 2 {
+		r.l.inbox.remember(a.id)
+	}
+	r.finish(a, 0)
 }
 
 // finish marks an arrival as ready for its acknowledgement. It does not wait.

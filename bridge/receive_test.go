@@ -244,3 +244,33 @@ func TestLiveMessagesGoUp(t *testing.T) {
 		t.Errorf("figures: %+v", s)
 	}
 }
+
+// TestLargeMessagesComeDown sends more at once than the log takes in without
+// a pause. The upstream is held up, and nothing is refused.
+func TestLargeMessagesComeDown(t *testing.T) {
+	const n, size = 60, 400_000
+	up := newUpstream(t, "max_inflight_messages 0").start()
+	w := newWitness(t, up.addr, "none", 1)
+	g := startGateway(t, t.TempDir(), linkTo(up.addr, 1))
+	sink, err := g.broker.Consumer(t.Context(), "sink", []mqttcore.Filter{{Topic: "home/+/set", QoS: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	connected(t, g)
+	for i := range n {
+		w.publish(t, &paho.Publish{Topic: "site7/home/a/set", Payload: append(fmt.Appendf(nil, "%06d", i), make([]byte, size)...), QoS: 1})
+	}
+	eventually(t, "all are here", func() bool { return g.link.Stats().Received == n })
+	var d mqttcore.Delivery
+	for i := range n {
+		ok, err := sink.Next(&d)
+		if err != nil || !ok || string(d.Payload[:6]) != fmt.Sprintf("%06d", i) {
+			t.Fatalf("message %d: %v, %v, %.6q", i, ok, err, d.Payload)
+		}
+		sink.Ack(d.Seq)
+	}
+	if s := g.link.Stats(); s.Connects != 1 || s.Unfit != 0 {
+		t.Errorf("figures: %+v", s)
+	}
+}
