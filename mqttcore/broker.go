@@ -42,6 +42,7 @@ type Broker struct {
 	retMu         sync.Mutex // who changes retained messages
 	retained      *topic.Names[*kept]
 	retainedBytes atomic.Int64
+	swept         time.Duration // when expired ones were last searched for
 
 	mu        sync.Mutex
 	closing   bool

@@ -39,8 +39,8 @@ type Config struct {
 	MaxSubscriptions int
 	// MaxTopicLevels bounds the levels of a topic name or filter (64).
 	MaxTopicLevels int
-	// MaxRetainedBytes bounds topic and payload of all retained messages
-	// together (64 MiB). What does not fit is delivered, but not retained.
+	// MaxRetainedBytes bounds what all retained messages take in memory
+	// (64 MiB). What does not fit is delivered, but not retained, and counted.
 	MaxRetainedBytes int
 	// MaxKeepAlive is the longest keep alive granted, told to MQTT 5 clients
 	// as Server Keep Alive. 0: what the client wishes.

@@ -107,6 +107,11 @@ func TestConnect(t *testing.T) {
 		c.send(d)
 		c.expectClosed(packet.ProtocolError)
 	})
+	t.Run("MQTT-3.14.2-1 reasons that only servers have", func(t *testing.T) {
+		c, _ := r.connect(packet.V5, "taken")
+		c.send(&packet.Disconnect{Reason: packet.SessionTakenOver})
+		c.expectClosed(packet.ProtocolError)
+	})
 	t.Run("packets above the maximum", func(t *testing.T) {
 		c, _ := r.connect(packet.V5, "big")
 		c.send(message("a", strings.Repeat("x", 2000), 0, 0))

@@ -101,6 +101,29 @@ func TestResend(t *testing.T) {
 	})
 }
 
+// TestResendWithinTheWindow: MQTT-4.9.0-1, what is sent again counts against
+// the Receive Maximum that the client has now.
+func TestResendWithinTheWindow(t *testing.T) {
+	r := start(t, Config{})
+	sub, _ := r.connect(packet.V5, "sub", keep, with(packet.PropReceiveMaximum, 10))
+	sub.subscribe(1, "q")
+	pub, _ := r.connect(packet.V311, "pub")
+	for i := range 6 {
+		pub.send(message("q", fmt.Sprint(i), 1, uint16(i+1)))
+		sub.expectMessage(fmt.Sprint(i))
+	}
+	sub.send(answer(packet.PUBACK, 3)) // out of its turn: not sent again
+	sub.silent()
+	sub.close()
+	sub, _ = r.connect(packet.V5, "sub", keep, with(packet.PropReceiveMaximum, 2))
+	sub.expectMessage("0")
+	sub.expectMessage("1")
+	sub.silent()
+	sub.send(answer(packet.PUBACK, 1))
+	sub.expectMessage("3")
+	sub.silent()
+}
+
 // TestReceivedOnce: MQTT-4.3.3-10, a QoS 2 message is not routed again
 // before its PUBREL, on no connection and in no life of the broker.
 func TestReceivedOnce(t *testing.T) {

@@ -241,6 +241,9 @@ func (c *conn) onDisconnect(h packet.Header, body []byte) error {
 	if err := p.Decode(c.version, h, body); err != nil {
 		return err
 	}
+	if !clientsReason(p.Reason) || p.Properties.Has(packet.PropServerReference) {
+		return bye(packet.ProtocolError, "DISCONNECT says what only a server may say")
+	}
 	if p.Properties.Has(packet.PropSessionExpiry) {
 		expiry := p.Properties.SessionExpiry
 		if c.expiry == 0 && expiry != 0 {
@@ -252,4 +255,17 @@ func (c *conn) onDisconnect(h packet.Header, body []byte) error {
 		c.will = nil // MQTT-3.14.4-3
 	}
 	return errNormal
+}
+
+// clientsReason reports whether a client may give this reason in DISCONNECT
+// (MQTT 5.0, table 3-13).
+func clientsReason(r packet.Reason) bool {
+	switch r {
+	case packet.NormalDisconnection, packet.DisconnectWithWill, packet.UnspecifiedError, packet.MalformedPacket,
+		packet.ProtocolError, packet.ImplementationSpecificError, packet.TopicNameInvalid, packet.ReceiveMaximumExceeded,
+		packet.TopicAliasInvalid, packet.PacketTooLarge, packet.MessageRateTooHigh, packet.QuotaExceeded,
+		packet.AdministrativeAction, packet.PayloadFormatInvalid:
+		return true
+	}
+	return false
 }

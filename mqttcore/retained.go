@@ -41,7 +41,11 @@ func (k *kept) remaining(now time.Duration) (seconds uint32, alive bool) {
 	return uint32((left + time.Second - 1) / time.Second), true
 }
 
-func (k *kept) size() int64 { return int64(len(k.topic) + len(k.payload) + len(k.props)) }
+// retainedCost is what a retained message takes beside its bytes, roughly.
+const retainedCost = 200
+
+// size is what counts against Config.MaxRetainedBytes.
+func (k *kept) size() int64 { return int64(len(k.topic)+len(k.payload)+len(k.props)) + retainedCost }
 
 // retain makes p the retained message of its topic, or removes it if p is
 // empty (MQTT 5.0, 3.3.1.3), in memory and in the log in the same order.
@@ -63,23 +67,48 @@ func (b *Broker) retain(r *router, p *publication, done func(error)) {
 // room for it.
 func (b *Broker) retainLocked(r *router, p *publication) bool {
 	topic := string(p.topic)
-	old, existed := b.retained.Get(topic)
-	var was int64
-	if existed {
-		was = old.size()
-	}
 	if len(p.payload) == 0 {
-		b.retained.Delete(topic)
-		b.retainedBytes.Add(-was)
+		if old, existed := b.retained.Delete(topic); existed {
+			b.retainedBytes.Add(-old.size())
+		}
 		return true
 	}
 	k := r.keep(p)
-	if b.retainedBytes.Load()-was+k.size() > int64(b.cfg.MaxRetainedBytes) {
+	// How much more it takes than what it replaces.
+	more := func() int64 {
+		if old, existed := b.retained.Get(topic); existed {
+			return k.size() - old.size()
+		}
+		return k.size()
+	}
+	room := func() bool { return b.retainedBytes.Load()+more() <= int64(b.cfg.MaxRetainedBytes) }
+	if !room() && (!b.sweepLocked() || !room()) {
 		b.count.retainedRefused.add(1)
 		return false
 	}
+	b.retainedBytes.Add(more())
 	b.retained.Put(topic, k)
-	b.retainedBytes.Add(k.size() - was)
+	return true
+}
+
+// sweepPause is the least time between two searches for retained messages
+// whose life is over.
+const sweepPause = 10 * time.Second
+
+// sweepLocked forgets retained messages whose life is over; false: it was done
+// a moment ago.
+func (b *Broker) sweepLocked() bool {
+	now := b.clock()
+	if b.swept > 0 && now-b.swept < sweepPause {
+		return false
+	}
+	b.swept = now
+	for topic, k := range b.retained.All() {
+		if k.hasExpiry && k.dies <= now {
+			b.retained.Delete(topic)
+			b.retainedBytes.Add(-k.size())
+		}
+	}
 	return true
 }
 

@@ -65,7 +65,12 @@ type queued struct {
 	qos    byte
 	retain bool
 	subIDs []uint32
+	cost   int // bytes, as counted against Config.MaxQueuedBytes
 }
+
+// queuedCost is what a queued message takes beside its bytes, roughly: without
+// it a flood of empty messages would not be bounded.
+const queuedCost = 200
 
 // deliver sends a QoS 1 or 2 message to a session in memory, now or when its
 // window opens. It tells what became of it.
@@ -84,15 +89,16 @@ func (s *session) deliver(c *conn, r *router, p *publication, qos byte, retain b
 		send(s, c, p.topic, p.payload, &out)
 		return sent
 	}
-	if s.waitBytes+size > c.b.cfg.MaxQueuedBytes {
+	q := queued{qos: qos, retain: retain, cost: size + queuedCost}
+	if s.waitBytes+q.cost > c.b.cfg.MaxQueuedBytes {
 		return dropped
 	}
-	q := queued{m: r.keep(p), qos: qos, retain: retain}
+	q.m = r.keep(p)
 	if len(subIDs) > 0 {
 		q.subIDs = append([]uint32(nil), subIDs...)
 	}
 	s.wait = append(s.wait, q)
-	s.waitBytes += size
+	s.waitBytes += q.cost
 	return waiting
 }
 
@@ -174,7 +180,7 @@ func (s *session) pumpMemory(c *conn) {
 	for ; n < len(s.wait) && !s.win.full() && !c.congested(); n++ {
 		q := &s.wait[n]
 		out := packet.Outgoing{Retain: q.retain, QoS: q.qos, SubIDs: q.subIDs, HasExpiry: q.m.hasExpiry, Props: q.m.props}
-		s.waitBytes -= packet.PublishSize(c.version, len(q.m.topic), len(q.m.payload), &out)
+		s.waitBytes -= q.cost
 		if q.m.hasExpiry {
 			var alive bool
 			if out.Expiry, alive = q.m.remaining(c.b.clock()); !alive {

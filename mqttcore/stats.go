@@ -12,7 +12,7 @@ type Stats struct {
 	Sessions      int    // sessions, connected or not, without consumers
 	Subscriptions int    // of all sessions, consumers and in-process subscribers
 	Retained      int    // retained messages
-	RetainedBytes uint64 // their topics, payloads and properties
+	RetainedBytes uint64 // what they take in memory, roughly
 
 	Connects, Refused  uint64 // CONNECT accepted, and connections refused
 	MessagesReceived   uint64 // MQTT packets of every type from clients

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -272,6 +273,30 @@ func TestMessageExpiry(t *testing.T) {
 		late.silent()
 		if n, _ := b.retained.Get("e"); n != nil {
 			t.Error("a retained message is kept after its life")
+		}
+	})
+}
+
+// TestRoomOfExpiredMessages: retained messages whose life is over make room.
+func TestRoomOfExpiredMessages(t *testing.T) {
+	inBubble(t, Config{SysInterval: -1, MaxRetainedBytes: 2000}, func(t *testing.T, b *Broker, _ func(packet.Version) *client) {
+		put := func(topic string) bool {
+			before := b.Stats().RetainedRefused
+			if err := b.Publish(t.Context(), Message{Topic: topic, Payload: []byte("x"), Retain: true, Live: true,
+				Properties: Properties{Expiry: 60, HasExpiry: true}}); err != nil {
+				t.Fatal(err)
+			}
+			return b.Stats().RetainedRefused == before
+		}
+		n := 0
+		for put(fmt.Sprint("a/", n)) {
+			n++
+		}
+		time.Sleep(61 * time.Second)
+		for i := range n {
+			if !put(fmt.Sprint("b/", i)) {
+				t.Fatalf("no room for number %d of %d", i, n)
+			}
 		}
 	})
 }
