@@ -103,6 +103,9 @@ func (s *Store) publish(g *segment, frames []*frame) {
 				ses.touchFrame = nil // else it would keep the frame in memory
 			}
 			g.pin(ses, g.add(ses.id, t.first, t.last, t.bytes, f.lsn.off()))
+			if ses.unchecked += t.bytes; ses.limit > 0 && ses.unchecked > ses.limit/64 {
+				s.enforce(ses)
+			}
 			if q := ses.queue; q != nil && q.wake != nil && ses.woken != s.stats.Commits {
 				ses.woken = s.stats.Commits
 				wakes = append(wakes, q.wake)

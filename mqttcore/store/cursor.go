@@ -123,8 +123,8 @@ func (c *cursor) pop() {
 	c.base++
 }
 
-// limit forgets what is said about deliveries above last.
-func (c *cursor) limit(last uint64) {
+// trim forgets what is said about deliveries above last.
+func (c *cursor) trim(last uint64) {
 	for seq, m := range c.marks {
 		if seq > last || seq <= c.base {
 			delete(c.marks, seq)

@@ -36,3 +36,51 @@ func (s *Store) recordCur(ses *session) {
 	f.bases = append(f.bases, sessionBase{ses, ses.base})
 	ses.acks = 0
 }
+
+// LimitSession bounds the bytes (topics, payloads and properties) queued for a
+// session; 0 = no bound of its own. Beyond it the oldest go, with the reason
+// quota; it is looked at whenever another 64th of the limit has been queued.
+// The limit is not stored: set it after each Open.
+func (s *Store) LimitSession(sid SID, maxBytes uint64) {
+	s.mu.Lock()
+	if ses := s.sessions[sid]; ses != nil {
+		ses.limit = maxBytes
+		s.enforce(ses)
+	}
+	s.wakeWriter()
+}
+
+// enforce drops the oldest of a session that has more than its limit. The caller
+// holds s.mu.
+func (s *Store) enforce(ses *session) {
+	ses.unchecked = 0
+	if ses.limit == 0 || ses.deleted {
+		return
+	}
+	ses.mu.Lock()
+	base := ses.base
+	ses.mu.Unlock()
+	queued := ses.backlogBytes(base)
+	if queued <= ses.limit {
+		return
+	}
+	excess := queued - ses.limit
+	to := base
+	for _, g := range ses.pins {
+		p := g.part(ses.id)
+		bytes := p.bytesAbove(base)
+		if bytes == 0 {
+			continue
+		}
+		if bytes > excess {
+			from := max(base+1, p.first)
+			to = from - 1 + uint64(float64(p.last-from+1)*float64(excess)/float64(bytes)) + 1
+			break
+		}
+		excess -= bytes
+		to = p.last
+	}
+	if to = min(to, ses.committed); to > base {
+		s.dropTo(ses, to, ReasonQuota)
+	}
+}

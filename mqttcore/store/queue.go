@@ -274,7 +274,8 @@ func (ses *session) backlog() (messages, bytes uint64) {
 	return n, ses.backlogBytes(base)
 }
 
-// Oldest is the age of the oldest delivery that is not settled, 0 if none is.
+// Oldest is the age of the oldest delivery that is not settled, 0 if none is. It
+// may read on in the log where nothing is in flight.
 func (q *Queue) Oldest() time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -309,7 +309,7 @@ func (s *Store) resume(r *recovery) error {
 	clean := r.clean && s.w.sinceSnap == 0
 	for _, ses := range s.sessions {
 		ses.last = max(ses.last, ses.base)
-		ses.limit(ses.last)
+		ses.trim(ses.last)
 		ses.committed, ses.durBase = ses.last, ses.base
 		if !clean {
 			ses.maybe = min(ses.last, ses.base+maxWindow)

@@ -25,6 +25,8 @@ type session struct {
 	durBase   uint64 // base as it is on the disk
 	pins      []*segment
 	queue     *Queue
+	limit     uint64 // bytes that may be queued, 0 = any
+	unchecked uint64 // bytes queued since that was looked at
 	deleted   bool
 
 	touchFrame *frame // newest frame with a delivery, and where in its list
@@ -32,7 +34,7 @@ type session struct {
 	mark       uint64 // record that routes to it; finds duplicates
 	woken      uint64 // newest commit that woke its queue
 
-	mu sync.Mutex
+	mu sync.Mutex // of cursor
 	cursor
 }
 
