@@ -71,7 +71,7 @@ func outage(t *testing.T, qos int) {
 	m := mosquitto(t, broker, upstream)
 	receiver := []string{"-i", "receiver", "-c", "-q", "2", "-t", "site7/#"}
 	r := subscribe(t, upstream, receiver...)
-	publish(t, upstream, "-q", "1", "-t", "site7/probe", "-m", "there")
+	publish(t, upstream, "-r", "-t", "site7/probe", "-m", "there")
 	r.awaitLine("there", 10*time.Second)
 	r.kill()
 	if code := m.terminate(10 * time.Second); code != 0 {
@@ -123,23 +123,17 @@ func outage(t *testing.T, qos int) {
 
 	judgeOrder(t, parseMessages(r.tail(1<<30)))
 	duplicates := 0
-	for _, n := range got {
-		duplicates += n - 1
-	}
-	t.Logf("%d readings acknowledged, %d messages upstream, %d duplicates after a kill", len(acknowledged), seen, duplicates)
-	if duplicates > 0 {
-		first := map[message]int{}
-		for i, m := range parseMessages(r.tail(1 << 30)) {
-			if at, again := first[m]; again {
-				t.Logf("message %d again as %d: %s %s", at, i, m.topic, m.payload)
-			} else {
-				first[m] = i
-			}
+	for m, n := range got {
+		if !strings.HasSuffix(m.topic, "/availability") { // the same word again at each start
+			duplicates += n - 1
 		}
 	}
-	const window = 100
-	if qos == 1 && duplicates > window {
-		t.Errorf("%d duplicates, more than one window of %d", duplicates, window)
+	t.Logf("%d readings acknowledged, %d messages upstream, %d duplicates after a kill", len(acknowledged), seen, duplicates)
+	// What was in flight comes again, and what was acknowledged since the
+	// cursor was written last, which is after 256 acknowledgements at most.
+	const window, lazy = 100, 256
+	if qos == 1 && duplicates > 2*window+lazy {
+		t.Errorf("%d duplicates after one kill", duplicates)
 	}
 	if qos == 2 && duplicates > 0 {
 		t.Errorf("%d duplicates at QoS 2", duplicates)
