@@ -471,3 +471,40 @@ func TestLimitSession(t *testing.T) {
 	equal(t, "reopened", drain(t, r.OpenQueue(a, nil)), got)
 	balance(t, r.Store)
 }
+
+// Under a load that never pauses snapshots are still taken in, and segments
+// recycled.
+func TestNoPause(t *testing.T) {
+	fs := simfs.New()
+	o := options(fs)
+	o.MaxBytes = 8 * segment
+	r := start(t, o)
+	sid := r.session("a")
+	body := strings.Repeat("x", 2000)
+	const messages = 8000
+	var left sync.WaitGroup
+	left.Add(messages)
+	// Each commit's callbacks append the next: there is always something.
+	var more func(n int) func(error)
+	more = func(n int) func(error) {
+		return func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			if n > 0 {
+				r.Append(message(sid, fmt.Sprint(n, "|", body)), more(n-1))
+			}
+			left.Done()
+		}
+	}
+	for range 8 {
+		r.Append(message(sid, body), more(messages/8-1))
+	}
+	left.Wait()
+	st := r.Stats()
+	if limit := o.MaxBytes + 3*segment; st.Snapshots < 10 || st.Bytes > limit {
+		t.Errorf("%d snapshots, %d bytes of %d", st.Snapshots, st.Bytes, limit)
+	}
+	equal(t, "corrupt", st.Dropped[store.ReasonCorrupt], 0)
+	balance(t, r.Store)
+}

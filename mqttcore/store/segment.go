@@ -322,6 +322,13 @@ func (s *Store) fillPool() {
 func (s *Store) makeRoom() {
 	s.mu.Lock()
 	used := int64(len(s.segs)+1) * s.opt.SegmentSize
+	if s.w.snapping && s.opt.MaxBytes > 0 && used > s.opt.MaxBytes+s.opt.SegmentSize {
+		// Only the snapshot on its way can free more.
+		s.mu.Unlock()
+		s.snapshotDone(<-s.done)
+		s.mu.Lock()
+		used = int64(len(s.segs)+1) * s.opt.SegmentSize
+	}
 	over := s.opt.MaxBytes > 0 && used > s.opt.MaxBytes
 	if !over && !s.w.diskLow {
 		s.mu.Unlock()

@@ -47,7 +47,7 @@ type Options struct {
 	CommitInterval time.Duration
 	// MaxBytes bounds the log on the disk; 0 = no bound. Beyond it the oldest
 	// segment goes, with what was still queued in it. At least 4 segments; kept
-	// to within two segments.
+	// to within two segments and one commit (4 MiB).
 	MaxBytes int64
 	// FS is where the files are; nil = Disk(Dir).
 	FS FS

@@ -70,6 +70,11 @@ func (s *Store) Run(ctx context.Context) error {
 		}
 		s.gather(ctx, timer)
 		s.commit(false)
+		select {
+		case r := <-s.done: // also where there is never a pause
+			s.snapshotDone(r)
+		default:
+		}
 	}
 	s.commit(true)
 	return s.stop(&snapshotter)
@@ -83,7 +88,7 @@ func (s *Store) wait() time.Duration {
 		return 0
 	}
 	wait := snapInterval
-	if s.w.sinceSnap > 0 {
+	if s.w.sinceSnap > 0 && !s.w.snapping {
 		wait = min(wait, snapInterval-time.Since(s.w.lastSnap))
 	}
 	if len(s.dirty) > 0 {
