@@ -11,6 +11,10 @@ import (
 // what they cost while nothing happens.
 func idle(ctx context.Context, b *process, o options) (sample, error) {
 	const dialers = 10
+	stopProfile, err := b.profile(o, "")
+	if err != nil {
+		return nil, err
+	}
 	before, _ := b.rss()
 	cpu, began := b.cpu(), time.Now()
 	var (
@@ -66,6 +70,9 @@ func idle(ctx context.Context, b *process, o options) (sample, error) {
 	}
 	rest := b.cpu()
 	after, peak := b.rss()
+	if err := stopProfile(); err != nil {
+		return nil, err
+	}
 	n := float64(max(len(clients), 1))
 	return sample{
 		"B/conn":        float64(after-before) / n,

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -47,34 +46,6 @@ type load struct {
 	stalled    bool // given up because nothing moved any more
 }
 
-// receiver is a subscriber that counts and acknowledges.
-type receiver struct {
-	c        *client
-	index    int             // among the receivers of its flows
-	expected int             // messages, after which it ends; 0 = it is told to
-	flows    []*flow         // whose messages it gets, with holes
-	tallies  []*tally        // by publisher, with holes
-	open     map[uint16]bool // QoS 2 messages received and not released
-	delays   []time.Duration // publish to receipt; only where the rate is fixed
-	skip     uint64          // the first messages are not timed
-	timed    bool
-	got      atomic.Int64 // packets of any kind, for the watch
-}
-
-// publisher sends the messages of one flow.
-type publisher struct {
-	c      *client
-	flow   *flow
-	count  int           // messages; 0 = as many as time allows
-	lasts  time.Duration // that time
-	form   template
-	every  time.Duration  // between messages; 0 = as the window allows
-	offset time.Duration  // of the first message
-	sentAt []atomic.Int64 // by packet identifier; only where acks are timed
-	delays []time.Duration
-	skip   int
-}
-
 // epoch is what times in payloads count from.
 var epoch = time.Now()
 
@@ -94,59 +65,6 @@ func newLoad(name string, t traffic, o options) *load {
 		l.flows = append(l.flows, newFlow(max(t.window/t.publishers, 1), readers, t.qos > 0))
 	}
 	return l
-}
-
-// connectReceivers connects the receivers and subscribes them. A durable one
-// that the broker remembers is not subscribed again.
-func (l *load) connectReceivers(addr string) error {
-	for i := range l.traffic.receivers {
-		c, err := dial(addr, fmt.Sprintf("%s-r%d", l.name, i), !l.durable)
-		if err != nil {
-			return err
-		}
-		r := &receiver{
-			c: c, index: i, open: map[uint16]bool{},
-			timed: l.rate > 0, skip: uint64(l.each() / 10),
-			flows: make([]*flow, len(l.flows)), tallies: make([]*tally, len(l.flows)),
-		}
-		for p, f := range l.flows {
-			if l.pairs && p != i {
-				continue
-			}
-			r.flows[p], r.tallies[p] = f, new(tally)
-		}
-		if l.pairs {
-			r.index = 0
-		}
-		l.receivers = append(l.receivers, r)
-		if c.present {
-			continue
-		}
-		if err := c.mustSubscribe(l.subscription(i), l.qos); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *load) connectPublishers(addr string) error {
-	for i, f := range l.flows {
-		c, err := dial(addr, fmt.Sprintf("%s-p%d", l.name, i), true)
-		if err != nil {
-			return err
-		}
-		p := &publisher{c: c, flow: f, count: l.each(), lasts: l.lasts, form: newTemplate(l.topic(i), l.qos, i, l.size), skip: l.each() / 10}
-		if l.rate > 0 {
-			p.every = time.Second * time.Duration(len(l.flows)) / time.Duration(l.rate)
-			p.offset = p.every * time.Duration(i) / time.Duration(len(l.flows))
-			if l.qos > 0 {
-				p.sentAt = make([]atomic.Int64, 65536)
-				p.delays = make([]time.Duration, 0, p.count)
-			}
-		}
-		l.publishers = append(l.publishers, p)
-	}
-	return nil
 }
 
 // close disconnects all clients.
@@ -254,4 +172,25 @@ func (l *load) moved() int64 {
 		n += r.got.Load()
 	}
 	return n
+}
+
+// sums adds up what the receivers counted. lost is what was published (from
+// QoS 1 on: acknowledged) and has not come.
+func (l *load) sums() (delivered, lost, dup, late int) {
+	for _, r := range l.receivers {
+		for p, t := range r.tallies {
+			if t == nil {
+				continue
+			}
+			delivered += t.got
+			dup += t.dup
+			late += t.late
+			promised := int(l.flows[p].sent.Load())
+			if l.qos > 0 {
+				promised = int(l.flows[p].acked.Load())
+			}
+			lost += max(promised-t.got, 0)
+		}
+	}
+	return delivered, lost, dup, late
 }

@@ -23,7 +23,7 @@ type peer struct {
 func peers(binary string) []peer {
 	return []peer{
 		{name: "sluice", what: "this broker, the product's own program", command: sluice(binary)},
-		{name: "core", what: "this broker without the rest of the gateway; -profile sees into it", more: true, command: child("core")},
+		{name: "core", what: "its broker and store without the rest of the gateway; -profile sees into it", more: true, command: child("core")},
 		{name: "mosq", what: "Debian's mosquitto as it comes", command: mosquitto()},
 		{name: "mosq-tuned", what: "mosquitto without limits of its queues", command: mosquitto(tuned)},
 		{name: "mosq-per", what: "tuned, and saving its database every second", more: true, command: mosquitto(tuned, persistent)},
