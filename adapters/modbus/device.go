@@ -68,8 +68,8 @@ func newDevice(p *Poller, c DeviceConfig) *device {
 }
 
 const (
-	leastTimeout = 60 * time.Millisecond // a busy machine may be late itself
-	learnFrom    = 16                    // turnarounds that must be known
+	leastTimeout = 100 * time.Millisecond // a busy machine may be late itself
+	learnFrom    = 16                     // turnarounds that must be known
 )
 
 // timeout is how long to wait for an answer: what the device usually needs,

@@ -266,16 +266,17 @@ func (f *field) serveConn(conn net.Conn, reply func(request, answer []byte) []by
 
 // record is a Sink that keeps everything.
 type record struct {
-	t    testing.TB
-	mu   sync.Mutex
-	all  []adapters.Reading
-	last map[string]adapters.Reading // by device/point
-	on   map[string]string           // device → online or the reason
-	news chan struct{}
+	t     testing.TB
+	mu    sync.Mutex
+	all   []adapters.Reading
+	last  map[string]adapters.Reading // by device/point
+	on    map[string]string           // device → online or the reason
+	downs map[string]int              // device → times it went offline
+	news  chan struct{}
 }
 
 func newRecord(t testing.TB) *record {
-	return &record{t: t, last: make(map[string]adapters.Reading), on: make(map[string]string), news: make(chan struct{}, 1)}
+	return &record{t: t, last: make(map[string]adapters.Reading), on: make(map[string]string), downs: make(map[string]int), news: make(chan struct{}, 1)}
 }
 
 func (r *record) Put(readings []adapters.Reading) {
@@ -294,6 +295,9 @@ func (r *record) Availability(device string, online bool, reason string) {
 	}
 	r.mu.Lock()
 	r.on[device] = reason
+	if !online {
+		r.downs[device]++
+	}
 	r.mu.Unlock()
 	r.tell()
 }

@@ -143,7 +143,9 @@ func TestWriteThroughAnEcho(t *testing.T) {
 	s := f.add(1)
 	s.registers[0] = 1
 	f.mangle = func(request, answer []byte) []byte { return append(bytes.Clone(request), answer...) }
-	p, l := start(t, f.rtu(), r, DeviceConfig{Name: "d", Unit: 1, Every: 10 * time.Millisecond, Points: []PointConfig{
+	cfg := f.rtu()
+	cfg.Timeout = 300 * time.Millisecond
+	p, l := start(t, cfg, r, DeviceConfig{Name: "d", Unit: 1, Every: 10 * time.Millisecond, Points: []PointConfig{
 		writable(on("d", "v", Holding, 0, U16), Verify),
 	}})
 	r.reads("d/v", "1")
