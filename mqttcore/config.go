@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -92,7 +93,7 @@ func (c Config) Validate() error {
 	between("max_queued_bytes", c.MaxQueuedBytes, 1<<10, 1<<30)
 	between("max_subscriptions", c.MaxSubscriptions, 1, 1_000_000)
 	between("max_topic_levels", c.MaxTopicLevels, 1, 65536)
-	between("max_retained_bytes", c.MaxRetainedBytes, 1<<10, 1<<40)
+	between("max_retained_bytes", c.MaxRetainedBytes, 1<<10, math.MaxInt)
 	positive := func(field string, d, low time.Duration) {
 		if d < low {
 			bad(field, "%v is too short: at least %v", d, low)
