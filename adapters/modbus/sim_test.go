@@ -274,3 +274,32 @@ func BenchmarkCycle(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkCommand writes a coil and reads it back while the line is
+// saturated with reads of 60 registers.
+func BenchmarkCommand(b *testing.B) {
+	slaves, devices := meters(10, []uint16{0, 100}, 30, 0)
+	slaves[0].Points = append(slaves[0].Points, sim.PointConfig{Name: "relay", Table: "coil", Address: 0, Writable: true, Wave: sim.Wave{Shape: sim.Const}})
+	devices[0].Points = append(devices[0].Points, writable(on("m1", "relay", Coil, 0, Bool), Verify))
+	f := simulate(b, sim.LineConfig{Name: "bus", Kind: "rtu", Baud: 19200, Parity: 'E', Slaves: slaves})
+	cfg := (&field{}).rtu()
+	cfg.Port, cfg.Timeout = f.Path("bus"), 300*ms
+	cfg.Serial = line.Serial{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1}
+	sink := newRecord(b)
+	p, _ := start(b, cfg, sink, devices...)
+	sink.online("m1")
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		pause := unix.NsecToTimespec(int64(time.Duration(70+i%60) * ms))
+		_ = unix.Nanosleep(&pause, nil) // at no fixed place of the cycle
+		res := p.Device("m1").Write(context.Background(), adapters.Command{Point: "relay", Value: adapters.Bool(i%2 == 0)})
+		if res.Err != nil {
+			b.Fatal(res.Err)
+		}
+		took = append(took, res.Elapsed)
+	}
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)/2].Seconds()*1000, "ms-p50")
+	b.ReportMetric(took[len(took)*95/100].Seconds()*1000, "ms-p95")
+	b.ReportMetric(took[len(took)-1].Seconds()*1000, "ms-max")
+}
