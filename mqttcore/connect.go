@@ -23,58 +23,67 @@ func (c *conn) handshake() error {
 	if err := c.readUntil(time.Now().Add(c.b.cfg.ConnectTimeout)); err != nil {
 		return err
 	}
-	var p packet.Connect
-	if err := c.awaitConnect(&p); err != nil {
-		return c.refuse(&p, err)
-	}
-	if err := c.judge(&p); err != nil {
-		return c.refuse(&p, err)
-	}
-	present, err := c.b.attach(c, &p)
+	h, body, err := c.awaitConnect()
 	if err != nil {
-		return c.refuse(&p, err)
+		return c.refuse(0, err)
 	}
-	c.b.count.connects.add(1)
-	c.keepAlive = time.Duration(p.KeepAlive) * time.Second
-	c.accept(&p, present)
-	c.up = true
-	deadline := time.Time{}
-	if c.keepAlive > 0 {
-		deadline = c.heard.Add(c.keepAlive * 3 / 2) // MQTT-3.1.2-22
-	}
-	if err := c.readUntil(deadline); err != nil {
-		return err
-	}
-	c.b.log.Debug("client connected", "client", c.client, "remote", remote(c.nc), "version", c.version, "present", present)
 	r := c.b.takeRouter()
 	defer c.b.giveRouter(r)
+	p := &r.connect
+	if err = p.Decode(0, h, body); err == nil {
+		err = c.begin(p)
+	}
+	if err != nil {
+		return c.refuse(p.Version, err)
+	}
 	err = c.packets(r) // what came right behind CONNECT
 	r.flush()
 	c.service()
 	return err
 }
 
+// begin makes a client of a connection whose CONNECT is p.
+func (c *conn) begin(p *packet.Connect) error {
+	if err := c.judge(p); err != nil {
+		return err
+	}
+	present, err := c.b.attach(c, p)
+	if err != nil {
+		return err
+	}
+	c.b.count.connects.add(1)
+	c.keepAlive = time.Duration(p.KeepAlive) * time.Second
+	c.accept(p, present)
+	c.up = true
+	deadline := time.Time{}
+	if c.keepAlive > 0 {
+		deadline = c.heard.Add(c.keepAlive * 3 / 2) // MQTT-3.1.2-22
+	}
+	_ = c.readUntil(deadline) // fails only if the connection is given up: the reader will see
+	c.b.log.Debug("client connected", "client", c.client, "remote", remote(c.nc), "version", c.version, "present", present)
+	return nil
+}
+
 // awaitConnect reads the first packet, which must be CONNECT (MQTT-3.1.0-1).
-func (c *conn) awaitConnect(p *packet.Connect) error {
+func (c *conn) awaitConnect() (h packet.Header, body []byte, err error) {
 	for {
 		if err := c.fill(); err != nil {
-			return err
+			return h, nil, err
 		}
 		buf := c.in.bytes()
 		h, n, err := packet.ParseHeader(buf)
 		if err != nil {
-			return err
+			return h, nil, err
 		}
 		if h.Type != packet.CONNECT {
-			return bye(packet.ProtocolError, "first packet is "+h.Type.String()+", not CONNECT")
+			return h, nil, bye(packet.ProtocolError, "first packet is "+h.Type.String()+", not CONNECT")
 		}
 		if n == 0 {
 			continue
 		}
 		total := n + h.Remaining
 		if total > connectSize {
-			p.Version = packet.Version(0)
-			return bye(packet.PacketTooLarge, "CONNECT larger than allowed")
+			return h, nil, bye(packet.PacketTooLarge, "CONNECT larger than allowed")
 		}
 		if len(buf) < total {
 			c.in.want = total
@@ -82,7 +91,7 @@ func (c *conn) awaitConnect(p *packet.Connect) error {
 		}
 		c.in.take(total)
 		c.b.count.messagesReceived.add(1)
-		return p.Decode(0, h, buf[n:total:total])
+		return h, buf[n:total:total], nil
 	}
 }
 
@@ -188,9 +197,9 @@ func (c *conn) terms(t *packet.Properties, p *packet.Connect) {
 	}
 }
 
-// refuse answers a CONNECT that fails, as far as the client's version has the
-// words, and gives the error back.
-func (c *conn) refuse(p *packet.Connect, err error) error {
+// refuse answers a CONNECT of version v that fails, as far as that has the
+// words, and gives the error back. 0: it is not known.
+func (c *conn) refuse(v packet.Version, err error) error {
 	var fault *packet.Error
 	var said *goodbye
 	reason := packet.Success
@@ -201,10 +210,9 @@ func (c *conn) refuse(p *packet.Connect, err error) error {
 		reason = said.reason
 	}
 	c.b.count.refused.add(1)
-	if reason == packet.Success || p.Version == 0 {
+	if reason == packet.Success || v == 0 {
 		return err
 	}
-	v := p.Version
 	if reason == packet.UnsupportedProtocolVersion && v > packet.V5 {
 		v = packet.V5
 	} else if reason == packet.UnsupportedProtocolVersion {

@@ -31,8 +31,16 @@ type router struct {
 	b       *Broker
 	collect func(*member, grant)
 
-	pub     packet.Publish // of the reader, like the two below
-	ack     packet.Ack
+	// Of the reader: what it decodes. Here they cost no stack, which every
+	// connection would keep.
+	pub         packet.Publish
+	ack         packet.Ack
+	connect     packet.Connect
+	subscribe   packet.Subscribe
+	suback      packet.Suback
+	unsubscribe packet.Unsubscribe
+	disconnect  packet.Disconnect
+
 	current publication
 	name    []byte
 	props   []byte
@@ -97,6 +105,7 @@ func (b *Broker) giveRouter(r *router) {
 	b.count.tooLarge.add(t.tooLarge)
 	*t = tally{}
 	r.pub.Topic, r.pub.Payload, r.pub.RawProps = nil, nil, nil
+	r.connect = packet.Connect{}
 	r.current = publication{}
 	r.message, r.kept = nil, nil
 	if cap(r.props) > readSize {

@@ -53,17 +53,15 @@ func (c *conn) handle(r *router, h packet.Header, body []byte) error {
 		c.onAck(&r.ack)
 		return nil
 	case packet.SUBSCRIBE:
-		var p packet.Subscribe
-		if err := p.Decode(c.version, h, body); err != nil {
+		if err := r.subscribe.Decode(c.version, h, body); err != nil {
 			return err
 		}
-		return c.onSubscribe(r, &p)
+		return c.onSubscribe(r, &r.subscribe)
 	case packet.UNSUBSCRIBE:
-		var p packet.Unsubscribe
-		if err := p.Decode(c.version, h, body); err != nil {
+		if err := r.unsubscribe.Decode(c.version, h, body); err != nil {
 			return err
 		}
-		return c.onUnsubscribe(r, &p)
+		return c.onUnsubscribe(r, &r.unsubscribe)
 	case packet.PINGREQ:
 		var p packet.Ping
 		if err := p.Decode(c.version, h, body); err != nil {
@@ -73,7 +71,10 @@ func (c *conn) handle(r *router, h packet.Header, body []byte) error {
 		r.tally.out++
 		return nil
 	case packet.DISCONNECT:
-		return c.onDisconnect(h, body)
+		if err := r.disconnect.Decode(c.version, h, body); err != nil {
+			return err
+		}
+		return c.onDisconnect(&r.disconnect)
 	}
 	// A second CONNECT (MQTT-3.1.0-2), what only servers send, and AUTH, as no
 	// client here has agreed on a method (MQTT-4.12.0-6).
@@ -236,11 +237,7 @@ func (b *Broker) forbidden(name []byte) packet.Reason {
 	return packet.Success
 }
 
-func (c *conn) onDisconnect(h packet.Header, body []byte) error {
-	var p packet.Disconnect
-	if err := p.Decode(c.version, h, body); err != nil {
-		return err
-	}
+func (c *conn) onDisconnect(p *packet.Disconnect) error {
 	if !clientsReason(p.Reason) || p.Properties.Has(packet.PropServerReference) {
 		return bye(packet.ProtocolError, "DISCONNECT says what only a server may say")
 	}

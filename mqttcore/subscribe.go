@@ -48,14 +48,42 @@ func (c *conn) onSubscribe(r *router, p *packet.Subscribe) error {
 	if ids := p.Properties.SubscriptionIDs; len(ids) > 0 {
 		id = ids[0]
 	}
-	ack := packet.Suback{PacketID: p.PacketID}
-	type fresh struct {
-		filter string
-		g      grant
+	ack := &r.suback
+	ack.PacketID, ack.Reasons = p.PacketID, ack.Reasons[:0]
+	news, save := c.subscribeAll(p, id, ack)
+	if len(save) > 0 {
+		r.flush()
+		err := b.await(func(done func(error)) {
+			for _, sub := range save[:len(save)-1] {
+				b.st.PutSubscription(s.sid, sub, nil)
+			}
+			b.st.PutSubscription(s.sid, save[len(save)-1], done)
+		})
+		if err != nil {
+			b.storeRefused(err)
+			return bye(storeReason(err), "store: "+err.Error())
+		}
 	}
-	var news []fresh
-	var save []store.Subscription
+	c.append(ack.Append(nil, c.version))
+	r.tally.out++
+	for _, n := range news {
+		b.sendRetained(r, c, n.filter, n.g)
+	}
+	return nil
+}
+
+// fresh is a subscription to which retained messages are due.
+type fresh struct {
+	filter string
+	g      grant
+}
+
+// subscribeAll enters the subscriptions and fills in the answer. save is what
+// the store must know.
+func (c *conn) subscribeAll(p *packet.Subscribe, id uint32, ack *packet.Suback) (news []fresh, save []store.Subscription) {
+	b, s := c.b, c.sess
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	for i := range p.Filters {
 		o := &p.Filters[i]
 		f, err := b.parseFilter(string(o.Topic))
@@ -84,26 +112,7 @@ func (c *conn) onSubscribe(r *router, p *packet.Subscribe) error {
 			news = append(news, fresh{f.inner, g})
 		}
 	}
-	b.mu.Unlock()
-	if len(save) > 0 {
-		r.flush()
-		err := b.await(func(done func(error)) {
-			for _, sub := range save[:len(save)-1] {
-				b.st.PutSubscription(s.sid, sub, nil)
-			}
-			b.st.PutSubscription(s.sid, save[len(save)-1], done)
-		})
-		if err != nil {
-			b.storeRefused(err)
-			return bye(storeReason(err), "store: "+err.Error())
-		}
-	}
-	c.append(ack.Append(nil, c.version))
-	r.tally.out++
-	for _, n := range news {
-		b.sendRetained(r, c, n.filter, n.g)
-	}
-	return nil
+	return news, save
 }
 
 // onUnsubscribe handles UNSUBSCRIBE.
