@@ -123,7 +123,7 @@ func (c *conn) judge(p *packet.Connect) error {
 			c.window = min(c.window, int(p.Properties.ReceiveMaximum))
 		}
 		if p.Properties.Has(packet.PropMaximumPacketSize) {
-			c.maxPacket = min(c.maxPacket, int(p.Properties.MaximumPacketSize))
+			c.maxPacket = int(min(uint32(c.maxPacket), p.Properties.MaximumPacketSize))
 		}
 	}
 	if limit := b.cfg.MaxKeepAlive; limit > 0 && c.version == packet.V5 {

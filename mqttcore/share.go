@@ -57,7 +57,7 @@ func (s *share) pick() (*member, grant, bool) {
 		return nil, grant{}, false
 	}
 	list := *p
-	start := int(s.turn.Add(1)) % len(list)
+	start := int(s.turn.Add(1) % uint32(len(list)))
 	for i := range list {
 		o := &list[(start+i)%len(list)]
 		if o.m.sess.conn.Load() != nil {

@@ -300,3 +300,21 @@ func TestRoomOfExpiredMessages(t *testing.T) {
 		}
 	})
 }
+
+// TestTimersOfReturningClients: a client that comes and goes does not fill the
+// memory with the timers of its former visits.
+func TestTimersOfReturningClients(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, b *Broker, dial func(packet.Version) *client) {
+		for range 300 {
+			c := dial(packet.V5)
+			c.hello("c", keep)
+			_ = c.nc.Close()
+			synctest.Wait()
+		}
+		b.timers.mu.Lock()
+		defer b.timers.mu.Unlock()
+		if n := len(b.timers.heap); n == 0 || n > 65 {
+			t.Errorf("%d timers for one session", n)
+		}
+	})
+}

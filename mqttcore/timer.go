@@ -40,9 +40,10 @@ const (
 
 // timers holds two per session at most.
 type timers struct {
-	mu   sync.Mutex
-	heap timerHeap
-	more chan struct{} // room for one: the first may have changed
+	mu    sync.Mutex
+	heap  timerHeap
+	limit int           // length at which void ones are looked for
+	more  chan struct{} // room for one: the first may have changed
 }
 
 type timerHeap []timer
@@ -62,10 +63,10 @@ func (h *timerHeap) Pop() any {
 func (t *timers) add(n timer) {
 	t.mu.Lock()
 	heap.Push(&t.heap, n)
-	if len(t.heap) > 64 {
+	if len(t.heap) > max(t.limit, 64) {
 		t.prune()
 	}
-	first := t.heap[0] == n
+	first := len(t.heap) > 0 && t.heap[0] == n
 	t.mu.Unlock()
 	if first {
 		select {
@@ -75,12 +76,8 @@ func (t *timers) add(n timer) {
 	}
 }
 
-// prune drops what is void when that is most of it: a client that comes and
-// goes leaves timers behind.
+// prune drops what is void: a client that comes and goes leaves timers behind.
 func (t *timers) prune() {
-	if len(t.heap) < 2*t.heap.alive() {
-		return
-	}
 	kept := t.heap[:0]
 	for _, n := range t.heap {
 		if n.round == n.sess.round.Load() {
@@ -89,16 +86,8 @@ func (t *timers) prune() {
 	}
 	clear(t.heap[len(kept):])
 	t.heap = kept
+	t.limit = 2 * len(kept)
 	heap.Init(&t.heap)
-}
-
-func (h timerHeap) alive() (n int) {
-	for _, t := range h {
-		if t.round == t.sess.round.Load() {
-			n++
-		}
-	}
-	return n
 }
 
 // due takes what is due, or tells how long to wait for the next.
