@@ -298,13 +298,14 @@ func TestNamesConcurrent(t *testing.T) {
 				for _, filter := range []string{"#", "a/+/v", "+/#"} {
 					found, before := 0, map[string]bool{}
 					names.Match(filter, func(name string, v int) bool {
+						if v < 0 {
+							return true // it comes and goes, perhaps during this search
+						}
 						if before[name] {
 							t.Errorf("%q found twice", name)
 						}
 						before[name] = true
-						if v >= 0 {
-							found++
-						}
+						found++
 						return true
 					})
 					if found != steady {

@@ -104,7 +104,9 @@ func (m *Names[V]) All() iter.Seq2[string, V] {
 }
 
 // Match calls fn for every name that a valid filter matches, in no order, until
-// fn returns false. fn may change the collection.
+// fn returns false. fn may change the collection. A name that is there all the
+// time is found once; one that is deleted and put again meanwhile may be found
+// again.
 func (m *Names[V]) Match(filter string, fn func(name string, v V) bool) {
 	if filter == "" {
 		return
