@@ -6,7 +6,7 @@ run: ## the shipped configuration on simulated lines
 	go run ./gateway run
 
 build: ## ./sluice for this machine
-	CGO_ENABLED=0 go build -trimpath -o sluice ./gateway
+	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -o sluice ./gateway
 
 test: ## everything: peers, lint, tests, static builds
 	bash .ci/test
