@@ -21,6 +21,12 @@ import (
 // That nothing is sent is shown by what is sent next (see silent), never by
 // waiting.
 
+// name is one that no other statement uses, for topics and clients.
+func (r *rig) name() string {
+	_, name, _ := strings.Cut(r.t.Name(), "/")
+	return name
+}
+
 // statement is one normative statement and what shows that it is kept.
 type statement struct {
 	id   string // as the standard numbers it
@@ -49,11 +55,15 @@ func (r *rig) in(t testing.TB) *rig {
 	return &sub
 }
 
-// wire reads hex digits and quoted text with white space between:
+// wire reads hex digits and quoted text with white space between. After a colon
+// the remaining length is put in:
 //
-//	30 07 00 01 "a" 00 "xyz"
+//	30: 00 01 "a" 00 "xyz"
 func wire(t testing.TB, s string) (b []byte) {
 	t.Helper()
+	if first, body, ok := strings.Cut(s, ":"); ok && len(first) == 2 {
+		return framed(wire(t, first)[0], wire(t, body))
+	}
 	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {
 		if s[0] == '"' {
 			quoted, err := strconv.QuotedPrefix(s)

@@ -47,6 +47,9 @@ func (c *conn) begin(p *packet.Connect) error {
 	if err := c.judge(p); err != nil {
 		return err
 	}
+	if p.Properties.Has(packet.PropMaximumPacketSize) && len(c.connack(p, false)) > c.maxPacket {
+		return bye(packet.PacketTooLarge, "CONNACK larger than the client takes") // MQTT-3.1.2-24
+	}
 	present, err := c.b.attach(c, p)
 	if err != nil {
 		return err
@@ -158,11 +161,7 @@ func local(nc net.Conn) bool {
 
 // accept answers CONNECT and opens the way for messages.
 func (c *conn) accept(p *packet.Connect, present bool) {
-	ack := packet.Connack{SessionPresent: present}
-	if c.version == packet.V5 {
-		c.terms(&ack.Properties, p)
-	}
-	c.append(ack.Append(nil, c.version))
+	c.append(c.connack(p, present))
 	c.b.count.messagesSent.add(1)
 	s := c.sess
 	s.mu.Lock()
@@ -175,6 +174,15 @@ func (c *conn) accept(p *packet.Connect, present bool) {
 	}
 	s.conn.Store(c)
 	s.mu.Unlock()
+}
+
+// connack is the answer that accepts p.
+func (c *conn) connack(p *packet.Connect, present bool) []byte {
+	ack := packet.Connack{SessionPresent: present}
+	if c.version == packet.V5 {
+		c.terms(&ack.Properties, p)
+	}
+	return ack.Append(nil, c.version)
 }
 
 // terms are the properties of CONNACK: only those that differ from what the
@@ -213,10 +221,13 @@ func (c *conn) refuse(v packet.Version, err error) error {
 	if reason == packet.Success || v == 0 {
 		return err
 	}
-	if reason == packet.UnsupportedProtocolVersion && v > packet.V5 {
-		v = packet.V5
-	} else if reason == packet.UnsupportedProtocolVersion {
-		v = packet.V311
+	if reason == packet.UnsupportedProtocolVersion {
+		// Bridges may set the highest bit, to try without it when refused.
+		if v&0x7f < packet.V5 {
+			v = packet.V311
+		} else {
+			v = packet.V5
+		}
 	}
 	if v != packet.V5 && reason.V3ConnackCode() == 3 && reason != packet.ServerBusy && reason != packet.ServerUnavailable {
 		return err // a malformed CONNECT gets no answer in MQTT 3 (MQTT-3.1.4-1)
@@ -225,8 +236,10 @@ func (c *conn) refuse(v packet.Version, err error) error {
 		reason = packet.UnspecifiedError
 	}
 	ack := packet.Connack{Reason: reason}
-	c.append(ack.Append(nil, v))
-	c.flush()
+	if b := ack.Append(nil, v); len(b) <= c.maxPacket { // MQTT-3.1.2-24
+		c.append(b)
+		c.flush()
+	}
 	return err
 }
 

@@ -43,6 +43,9 @@ func (b *Broker) parseFilter(text string) (filter, error) {
 // onSubscribe handles SUBSCRIBE. The answer leaves when all is on disk that
 // must be, the retained messages after it.
 func (c *conn) onSubscribe(r *router, p *packet.Subscribe) error {
+	if answerSize(len(p.Filters)) > c.maxPacket { // MQTT-3.1.2-24
+		return bye(packet.PacketTooLarge, "SUBACK larger than the client takes")
+	}
 	b, s := c.b, c.sess
 	var id uint32
 	if ids := p.Properties.SubscriptionIDs; len(ids) > 0 {
@@ -115,8 +118,21 @@ func (c *conn) subscribeAll(p *packet.Subscribe, id uint32, ack *packet.Suback) 
 	return news, save
 }
 
+// answerSize gives the length of a SUBACK or UNSUBACK of MQTT 5 with n reason
+// codes, in bytes.
+func answerSize(n int) int {
+	size := 1 + 1 + 2 + 1 + n // header, length, packet identifier, no properties
+	for rest := (n + 3) >> 7; rest > 0; rest >>= 7 {
+		size++
+	}
+	return size
+}
+
 // onUnsubscribe handles UNSUBSCRIBE.
 func (c *conn) onUnsubscribe(r *router, p *packet.Unsubscribe) error {
+	if answerSize(len(p.Filters)) > c.maxPacket { // MQTT-3.1.2-24
+		return bye(packet.PacketTooLarge, "UNSUBACK larger than the client takes")
+	}
 	b, s := c.b, c.sess
 	ack := packet.Unsuback{PacketID: p.PacketID}
 	var gone []string
