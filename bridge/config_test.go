@@ -76,16 +76,21 @@ func TestParseURL(t *testing.T) {
 func TestLimitsAreTheLowerOnes(t *testing.T) {
 	c := good().withDefaults()
 	c.QoS = 2
-	if got, want := limitsOf(&c, &paho.Connack{}), (limits{DefaultWindow, 2, true, maxPacket}); got != want {
+	if got, want := limitsOf(&c, &paho.Connack{}), (limits{DefaultWindow, 2, 1, true, maxPacket}); got != want {
 		t.Errorf("a server without limits: %+v, want %+v", got, want)
 	}
 	ca := &paho.Connack{Properties: &paho.ConnackProperties{
 		ReceiveMaximum: new(uint16(20)), MaximumQoS: new(byte(1)), MaximumPacketSize: new(uint32(2000)), RetainAvailable: false,
 	}}
-	if got, want := limitsOf(&c, ca), (limits{20, 1, false, 2000}); got != want {
+	if got, want := limitsOf(&c, ca), (limits{19, 1, 1, false, 2000}); got != want {
 		t.Errorf("limits are %+v, want %+v", got, want)
 	}
+	ca.Properties.ReceiveMaximum = new(uint16(1))
+	if got := limitsOf(&c, ca); got.window != 1 || got.birth != 0 {
+		t.Errorf("no place for two: %+v", got)
+	}
 	c.QoS, c.Window = 0, 5
+	ca.Properties.ReceiveMaximum = new(uint16(20))
 	if got := limitsOf(&c, ca); got.qos != 0 || got.window != 5 {
 		t.Errorf("the server raised what the configuration lowered: %+v", got)
 	}

@@ -223,7 +223,7 @@ func (l *Link) announce(ctx context.Context, client *paho.Client, lim limits) er
 	}
 	res, err := client.Publish(ctx, &paho.Publish{
 		Topic: l.cfg.Prefix + l.cfg.Availability, Payload: []byte("online"),
-		QoS: min(1, lim.qos), Retain: lim.retain,
+		QoS: lim.birth, Retain: lim.retain,
 	})
 	if res != nil && res.ReasonCode >= 0x80 {
 		l.log.Warn("birth message refused by the upstream", "topic", l.cfg.Prefix+l.cfg.Availability,

@@ -7,21 +7,29 @@ import "github.com/eclipse/paho.golang/paho"
 type limits struct {
 	window int  // messages in flight
 	qos    byte // highest quality of service
+	birth  byte // quality of service of the birth message
 	retain bool // retained messages are taken
 	packet int  // largest packet in bytes
 }
 
 func limitsOf(cfg *Config, ca *paho.Connack) limits {
-	lim := limits{window: cfg.Window, qos: cfg.QoS, retain: true, packet: maxPacket}
+	lim := limits{window: cfg.Window, qos: cfg.QoS, birth: min(1, cfg.QoS), retain: true, packet: maxPacket}
 	p := ca.Properties
 	if p == nil {
 		return lim
 	}
-	if p.ReceiveMaximum != nil {
-		lim.window = max(1, min(lim.window, int(*p.ReceiveMaximum)))
-	}
 	if p.MaximumQoS != nil {
 		lim.qos = min(lim.qos, *p.MaximumQoS)
+		lim.birth = min(lim.birth, *p.MaximumQoS)
+	}
+	if p.ReceiveMaximum != nil {
+		// One place is the birth message's. It is published while all that a
+		// resumed session holds may still be in flight, and mosquitto answers
+		// one message too many with 0x97 and ends the connection.
+		lim.window = max(1, min(lim.window, int(*p.ReceiveMaximum)-1))
+		if *p.ReceiveMaximum == 1 {
+			lim.birth = 0
+		}
 	}
 	if p.MaximumPacketSize != nil && *p.MaximumPacketSize > 0 {
 		lim.packet = int(min(maxPacket, *p.MaximumPacketSize))

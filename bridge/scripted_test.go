@@ -318,7 +318,7 @@ func TestPoisonDoesNotLoop(t *testing.T) {
 
 func TestServerLimitsAreKept(t *testing.T) {
 	s := &script{connack: packets.Connack{Properties: &packets.Properties{
-		MaximumQOS: new(byte(1)), RetainAvailable: new(byte(0)), ReceiveMaximum: new(uint16(3)),
+		MaximumQOS: new(byte(1)), RetainAvailable: new(byte(0)), ReceiveMaximum: new(uint16(4)), // three, and the birth
 		MaximumPacketSize: new(uint32(200)), ServerKeepAlive: new(uint16(0)),
 	}}}
 	var held []*packets.Publish
