@@ -65,6 +65,9 @@ type Config struct {
 	// Window bounds the messages in flight; 0 is DefaultWindow. After a cut
 	// at QoS 1 no more than this many messages arrive twice.
 	Window int
+	// QueueMaxBytes bounds what waits in the log for this link, in bytes;
+	// beyond it the oldest go. 0: only the log's own bound holds.
+	QueueMaxBytes int64
 	// TLS is used for mqtts:// and wss://; nil is the system's trust store.
 	// The server name is taken from URL where it has none.
 	TLS *tls.Config
@@ -128,6 +131,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Window < 0 || c.Window > MaxWindow {
 		bad("window", "%d is outside 1 … %d", c.Window, MaxWindow)
+	}
+	if c.QueueMaxBytes < 0 {
+		bad("queue.max_bytes", "%d is negative", c.QueueMaxBytes)
 	}
 	return errors.Join(errs...)
 }

@@ -157,6 +157,7 @@ func (l *Link) Run(ctx context.Context) error {
 		return fmt.Errorf("queue of upstream %s: %w", l.cfg.Name, err)
 	}
 	defer queue.Close()
+	queue.Limit(uint64(l.cfg.QueueMaxBytes))
 	if err := l.look(queue); err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type Delivery = store.Delivery
 type Consumer struct {
 	queue *store.Queue
 	wake  chan struct{}
+	limit func(maxBytes uint64)
 }
 
 // feed is the side of a consumer that the topic tree knows: it is there
@@ -85,7 +86,10 @@ func (b *Broker) Consumer(ctx context.Context, name string, filters []Filter) (*
 	}
 	b.refeedLocked(f, filters)
 	b.st.UpdateSession(f.sid, forever, nil, func(err error) { disk <- err })
-	k := &Consumer{wake: make(chan struct{}, 1)}
+	k := &Consumer{
+		wake:  make(chan struct{}, 1),
+		limit: func(maxBytes uint64) { b.st.LimitSession(f.sid, maxBytes) },
+	}
 	k.queue = b.st.OpenQueue(f.sid, k.awake)
 	b.mu.Unlock()
 	select {
@@ -182,6 +186,10 @@ func (k *Consumer) Backlog() (messages, bytes uint64, oldest time.Duration) {
 	messages, bytes = k.queue.Len()
 	return messages, bytes, k.queue.Oldest()
 }
+
+// Limit bounds the bytes queued for the consumer; 0 = no bound of its own.
+// Beyond it the oldest messages go, counted and recorded by the store.
+func (k *Consumer) Limit(maxBytes uint64) { k.limit(maxBytes) }
 
 // Close gives the consumer back; its queue stays and goes on filling.
 func (k *Consumer) Close() { k.queue.Close() }

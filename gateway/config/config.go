@@ -60,9 +60,6 @@ const (
 // Upstream is one [[upstream]].
 type Upstream struct {
 	bridge.Config
-	// QueueMaxBytes bounds what is kept for this upstream; Store.MaxBytes is
-	// the largest of them.
-	QueueMaxBytes int64
 }
 
 // Line is one [[line]].

@@ -120,9 +120,9 @@ func (b *binder) buildUpstreams(f *rawFile, cfg *Config) {
 				Name: u.name, URL: u.url, ClientID: u.clientID, Username: u.username,
 				KeepAlive: u.keepAlive, SessionExpiry: u.sessionExpiry,
 				Out: u.out, In: u.in, Prefix: u.prefix, QoS: u.qos,
-				Availability: "sluice/" + cfg.Gateway.ID + "/availability",
+				Availability:  "sluice/" + cfg.Gateway.ID + "/availability",
+				QueueMaxBytes: u.queue.maxBytes,
 			},
-			QueueMaxBytes: u.queue.maxBytes,
 		}
 		if !u.has("client_id") {
 			out.ClientID = cfg.Gateway.ID
