@@ -2,6 +2,7 @@ package mqttcore
 
 import (
 	"sync"
+	"time"
 
 	"sluice/mqttcore/packet"
 	"sluice/mqttcore/store"
@@ -164,6 +165,7 @@ func (c *conn) waitAcks() error {
 		case <-c.dead:
 			return nil
 		}
+		c.heard = time.Now() // the silence was ours
 	}
 }
 

@@ -35,6 +35,7 @@ type Broker struct {
 	routers  sync.Pool
 	jobs     workQueue
 	timers   timers
+	memory   budget
 	count    counters
 	storeBad atomic.Bool // its refusal was logged
 	logged   func(error) // = stored, bound once: the answer to what nobody waits for
@@ -66,6 +67,7 @@ func New(cfg Config, st *store.Store, log *slog.Logger) *Broker {
 	b.jobs.more = make(chan struct{}, 1)
 	b.timers.more = make(chan struct{}, 1)
 	b.logged = b.stored
+	b.memory.limit = int64(b.cfg.MaxQueuedTotal)
 	b.routers.New = func() any { return b.newRouter() }
 	b.restoreRetained()
 	b.restoreSessions()
@@ -94,10 +96,10 @@ func (b *Broker) restoreSessions() {
 				b.log.Warn("stored subscription left out", "client", o.Client, "filter", sub.Filter, "err", err)
 				continue
 			}
-			s.filters = append(s.filters, sub.Filter)
+			s.filters.add(sub.Filter)
 			b.enter(&s.member, f, grant{options: sub.Options, id: sub.SubID})
 		}
-		s.many.Store(len(s.filters) > 1)
+		s.many.Store(s.filters.len() > 1)
 		for _, pid := range o.Inbound {
 			s.inbound.add(pid)
 		}

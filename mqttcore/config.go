@@ -36,6 +36,12 @@ type Config struct {
 	// the bound new messages for that client are dropped and counted;
 	// durable sessions wait in the log instead.
 	MaxQueuedBytes int
+	// MaxQueuedTotal bounds what waits in memory for all clients together
+	// (64 MiB), with what they have sent of packets above 32 KiB. Each client
+	// may have 64 KiB beside it, so that those who keep up are not touched by
+	// those who do not. At the bound it goes as at MaxQueuedBytes; a client
+	// in the midst of a large packet is disconnected.
+	MaxQueuedTotal int
 	// MaxSubscriptions bounds the subscriptions of one client (10000).
 	MaxSubscriptions int
 	// MaxTopicLevels bounds the levels of a topic name or filter (64).
@@ -91,6 +97,7 @@ func (c Config) Validate() error {
 	between("max_packet_size", c.MaxPacketSize, 64, largest)
 	between("max_inflight", c.MaxInflight, 1, maxSpan/2)
 	between("max_queued_bytes", c.MaxQueuedBytes, 1<<10, 1<<30)
+	between("max_queued_total", c.MaxQueuedTotal, 1<<10, math.MaxInt)
 	between("max_subscriptions", c.MaxSubscriptions, 1, 1_000_000)
 	between("max_topic_levels", c.MaxTopicLevels, 1, 65536)
 	between("max_retained_bytes", c.MaxRetainedBytes, 1<<10, math.MaxInt)
@@ -116,6 +123,7 @@ func (c Config) withDefaults() Config {
 	c.SessionExpiryMax = cmp.Or(c.SessionExpiryMax, 30*24*time.Hour)
 	c.MaxInflight = cmp.Or(c.MaxInflight, 256)
 	c.MaxQueuedBytes = cmp.Or(c.MaxQueuedBytes, 8<<20)
+	c.MaxQueuedTotal = cmp.Or(c.MaxQueuedTotal, 64<<20)
 	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 10_000)
 	c.MaxTopicLevels = cmp.Or(c.MaxTopicLevels, 64)
 	c.MaxRetainedBytes = cmp.Or(c.MaxRetainedBytes, 64<<20)

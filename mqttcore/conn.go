@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,17 +31,21 @@ type conn struct {
 	maxPacket int // largest packet the client takes, in bytes
 	window    int // most QoS 1 and 2 messages in flight towards it
 	keepAlive time.Duration
+	since     time.Time
 
 	// Of the reading goroutine.
-	in       readBuffer
-	readOnce func(fd uintptr) bool
-	rn       int
-	rerr     error
-	heard    time.Time         // when the last bytes came
-	aliases  map[uint16][]byte // topic aliases of the client
-	will     *will             // published when the connection ends without DISCONNECT
-	expiry   uint32            // session expiry interval, seconds
-	saved    struct {          // what the store knows of it
+	in         readBuffer
+	readOnce   func(fd uintptr) bool
+	rn         int
+	rerr       error
+	came       time.Time         // when the last bytes came
+	heard      time.Time         // when the last packet came, or much of one
+	fresh      int               // bytes since
+	aliases    map[uint16][]byte // topic aliases of the client
+	aliasBytes int               // of them, asked from Broker.memory
+	will       *will             // published when the connection ends without DISCONNECT
+	expiry     uint32            // session expiry interval, seconds
+	saved      struct {          // what the store knows of it
 		expiry uint32
 		will   bool
 	}
@@ -56,6 +61,7 @@ type conn struct {
 	werr      error
 
 	acks ackQueue
+	seen struct{ bytes, publishes, sent atomic.Uint64 } // sent: bytes
 
 	// Of the work queue, guarded by its lock.
 	queued   bool
@@ -64,6 +70,7 @@ type conn struct {
 
 func newConn(b *Broker, nc net.Conn) *conn {
 	c := &conn{b: b, nc: nc, gone: make(chan struct{}), dead: make(chan struct{}), maxPacket: packet.MaxRemaining + 5}
+	c.in.memory = &b.memory
 	switch nc := nc.(type) {
 	case *net.TCPConn:
 		c.raw, _ = nc.SyscallConn()
@@ -97,6 +104,11 @@ func (e *goodbye) fault() bool {
 	return false
 }
 
+// errNoMemory ends a connection in the midst of a packet that there is no room
+// for: of what all clients may have waiting (Config.MaxQueuedTotal) nothing is
+// left.
+var errNoMemory = bye(packet.QuotaExceeded, "no memory for the rest of a large packet")
+
 func bye(reason packet.Reason, text string) error { return &goodbye{reason, text} }
 
 // serve lives as long as the connection.
@@ -108,7 +120,7 @@ func (c *conn) serve() {
 	c.waitWritten()
 	c.linger(err)
 	_ = c.nc.Close()
-	c.in.release()
+	c.abandon()
 }
 
 // converse reads and handles packets until the connection ends, and says why
@@ -137,6 +149,10 @@ func (c *conn) batch() error {
 	r := c.b.takeRouter()
 	defer c.b.giveRouter(r)
 	err := c.packets(r)
+	c.seen.publishes.Add(r.tally.published)
+	if r.tally.packets > 0 {
+		c.heard, c.fresh = c.came, 0
+	}
 	r.flush()
 	if c.acked {
 		c.acked = false
@@ -244,6 +260,9 @@ type readBuffer struct {
 	off  int // first byte not handled
 	end  int // after the last byte read
 	want int // size of the packet that begins at off, 0: not known
+	held int // bytes asked from memory
+
+	memory *budget
 }
 
 type readChunk struct{ b []byte }
@@ -269,7 +288,8 @@ func (in *readBuffer) take(n int) {
 }
 
 // room gives the space to read into. It grows only as bytes really come, so
-// that claiming a large packet costs the claimer more than us.
+// that claiming a large packet costs the claimer more than us. nil: there is
+// no memory for it.
 func (in *readBuffer) room() []byte {
 	if in.k == nil {
 		in.k = readChunks.Get().(*readChunk)
@@ -283,6 +303,11 @@ func (in *readBuffer) room() []byte {
 		if in.want > len(in.k.b) {
 			size = min(size, in.want)
 		}
+		if !in.memory.take(size) {
+			return nil
+		}
+		in.memory.give(in.held)
+		in.held = size
 		b := make([]byte, size)
 		copy(b, in.k.b)
 		in.k.b = b
@@ -298,7 +323,8 @@ func (in *readBuffer) release() {
 	if len(in.k.b) == readSize {
 		readChunks.Put(in.k)
 	}
-	*in = readBuffer{}
+	in.memory.give(in.held)
+	*in = readBuffer{memory: in.memory}
 }
 
 // fill waits for bytes. It honours the keep alive: no deadline is set per
@@ -308,24 +334,58 @@ func (c *conn) fill() error {
 		n, err := c.read()
 		if n > 0 {
 			c.in.end += n
-			c.heard = time.Now()
+			c.came = time.Now()
+			if c.fresh += n; c.fresh >= stallBytes || c.in.want == 0 {
+				c.heard, c.fresh = c.came, 0
+			}
 			c.b.count.bytesReceived.add(uint64(n))
+			c.seen.bytes.Add(uint64(n))
 			return nil
 		}
 		if err == nil {
 			err = io.ErrNoProgress
 		}
-		if c.keepAlive == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if !c.up || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
-		due := c.heard.Add(c.keepAlive * 3 / 2)
-		if !time.Now().Before(due) {
-			return err
+		due, fault := c.overdue(time.Now())
+		if fault != nil {
+			return fault
 		}
 		if err := c.readUntil(due); err != nil {
 			return err
 		}
 	}
+}
+
+// Whoever has begun a packet must go on with it: stallBytes more of it, or its
+// end, in each stallTime. Else a few bytes now and then would hold memory for
+// ever. It is looked at every stallTime.
+const (
+	stallTime  = time.Minute
+	stallBytes = 1 << 10
+)
+
+// overdue judges a silence and tells when to judge it again. A keep alive is
+// kept by whole packets, or good progress of a large one (MQTT-3.1.2-22).
+func (c *conn) overdue(now time.Time) (again time.Time, fault error) {
+	silent := now.Sub(c.heard)
+	wait := stallTime
+	if c.in.off < c.in.end {
+		if silent >= stallTime {
+			c.b.count.stalled.add(1)
+			return again, bye(packet.ImplementationSpecificError, "a packet was begun and not gone on with")
+		}
+		wait -= silent
+	}
+	if c.keepAlive > 0 {
+		left := c.keepAlive*3/2 - silent
+		if left <= 0 {
+			return again, os.ErrDeadlineExceeded
+		}
+		wait = min(wait, left)
+	}
+	return now.Add(wait), nil
 }
 
 // readUntil sets the read deadline, unless the connection is given up: then a
@@ -343,7 +403,11 @@ func (c *conn) readUntil(t time.Time) error {
 func (c *conn) read() (int, error) {
 	if c.raw == nil {
 		c.in.release()
-		return c.nc.Read(c.in.room())
+		buf := c.in.room()
+		if buf == nil {
+			return 0, errNoMemory
+		}
+		return c.nc.Read(buf)
 	}
 	if err := c.raw.Read(c.readOnce); err != nil {
 		return 0, err
@@ -354,7 +418,12 @@ func (c *conn) read() (int, error) {
 // rawRead is called with the descriptor; false waits until it is readable.
 func (c *conn) rawRead(fd uintptr) bool {
 	for {
-		n, err := syscall.Read(int(fd), c.in.room())
+		buf := c.in.room()
+		if buf == nil {
+			c.rn, c.rerr = 0, errNoMemory
+			return true
+		}
+		n, err := syscall.Read(int(fd), buf)
 		switch {
 		case err == syscall.EINTR:
 			continue

@@ -55,14 +55,12 @@ func (c *conn) begin(p *packet.Connect) error {
 		return err
 	}
 	c.b.count.connects.add(1)
-	c.keepAlive = time.Duration(p.KeepAlive) * time.Second
+	c.keepAlive, c.since = time.Duration(p.KeepAlive)*time.Second, time.Now()
 	c.accept(p, present)
 	c.up = true
-	deadline := time.Time{}
-	if c.keepAlive > 0 {
-		deadline = c.heard.Add(c.keepAlive * 3 / 2) // MQTT-3.1.2-22
-	}
-	_ = c.readUntil(deadline) // fails only if the connection is given up: the reader will see
+	c.heard, c.fresh = c.came, 0
+	again, _ := c.overdue(c.heard)
+	_ = c.readUntil(again) // fails only if the connection is given up: the reader will see
 	c.b.log.Debug("client connected", "client", c.client, "remote", remote(c.nc), "version", c.version, "present", present)
 	return nil
 }
@@ -336,6 +334,9 @@ func (b *Broker) detach(c *conn) {
 	s.mu.Lock()
 	s.conn.CompareAndSwap(c, nil)
 	q := s.queue
+	for i := range s.wait {
+		b.unqueueMemory(s.wait[i].m)
+	}
 	s.queue, s.wait, s.waitBytes = nil, nil, 0
 	s.mu.Unlock()
 	if q != nil {
@@ -367,12 +368,12 @@ func (b *Broker) detach(c *conn) {
 // endLocked ends a session for good (MQTT 5.0, 4.1). It gives the delayed will
 // that is due now.
 func (b *Broker) endLocked(s *session) *will {
-	for _, text := range s.filters {
+	for _, text := range s.filters.list {
 		if f, err := b.parseFilter(text); err == nil {
 			b.leave(&s.member, f)
 		}
 	}
-	s.filters = nil
+	s.filters = filterSet{}
 	s.round.Add(1)
 	if b.sessions[s.client] == s {
 		delete(b.sessions, s.client)

@@ -261,8 +261,12 @@ func (r *router) pass(c *conn, p *publication, retain bool, ids []uint32) fate {
 
 // touch sees to it that c is flushed.
 func (r *router) touch(c *conn) {
-	if c.mark() {
+	first, full := c.mark()
+	if first {
 		r.dirty = append(r.dirty, c)
+	}
+	if full {
+		c.flush()
 	}
 }
 

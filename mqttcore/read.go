@@ -215,6 +215,11 @@ func (c *conn) alias(p *packet.Publish) ([]byte, error) {
 			c.aliases = make(map[uint16][]byte)
 		}
 		if old := c.aliases[n]; !bytes.Equal(old, p.Topic) {
+			if !c.b.memory.take(len(p.Topic)) {
+				return nil, bye(packet.QuotaExceeded, "no memory for another topic alias")
+			}
+			c.aliasBytes += len(p.Topic) - len(old)
+			c.b.memory.give(len(old))
 			c.aliases[n] = bytes.Clone(p.Topic)
 		}
 		return p.Topic, nil

@@ -11,7 +11,8 @@ import (
 )
 
 // kept is a message that stays in memory for a while: retained, or in the
-// queue of a session that ends with its connection. It does not change.
+// queue of a session that ends with its connection. What it says does not
+// change.
 type kept struct {
 	topic          string
 	payload, props []byte
@@ -19,6 +20,7 @@ type kept struct {
 	live           bool
 	hasExpiry      bool
 	dies           time.Duration // with hasExpiry: when, on the broker's clock
+	queues         atomic.Int32  // of sessions in memory that hold it
 }
 
 // keep copies a publication.
@@ -45,7 +47,9 @@ func (k *kept) remaining(now time.Duration) (seconds uint32, alive bool) {
 const retainedCost = 200
 
 // size is what counts against Config.MaxRetainedBytes.
-func (k *kept) size() int64 { return int64(len(k.topic)+len(k.payload)+len(k.props)) + retainedCost }
+func (k *kept) size() int64 { return int64(k.bytes()) + retainedCost }
+
+func (k *kept) bytes() int { return len(k.topic) + len(k.payload) + len(k.props) }
 
 // retain makes p the retained message of its topic, or removes it if p is
 // empty (MQTT 5.0, 3.3.1.3), in memory and in the log in the same order.

@@ -46,13 +46,14 @@ type session struct {
 	expiry  uint32        // seconds, when it was left
 	left    time.Duration // when it was left, on the broker's clock
 	will    *will         // delayed: to be published while nobody is connected
-	filters []string      // of all its subscriptions
+	filters filterSet     // of all its subscriptions
 
 	mu          sync.Mutex
 	win         window
 	queue       *store.Queue // of a durable session while it is connected
 	wait        []queued     // of others: messages beyond the window, oldest first
 	waitBytes   int
+	dropped     uint64 // deliveries for which wait had no room
 	pumper      *conn  // whose goroutine pumps from the log now
 	pumpMore    bool   // it is to go on
 	inbound     pidSet // QoS 2 identifiers received and not released
@@ -90,10 +91,11 @@ func (s *session) deliver(c *conn, r *router, p *publication, qos byte, retain b
 		return sent
 	}
 	q := queued{qos: qos, retain: retain, cost: size + queuedCost}
-	if s.waitBytes+q.cost > c.b.cfg.MaxQueuedBytes {
+	q.m = r.keep(p)
+	if s.waitBytes+q.cost > c.b.cfg.MaxQueuedBytes || !c.b.queueMemory(q.m) {
+		s.dropped++
 		return dropped
 	}
-	q.m = r.keep(p)
 	if len(subIDs) > 0 {
 		q.subIDs = append([]uint32(nil), subIDs...)
 	}
@@ -181,6 +183,7 @@ func (s *session) pumpMemory(c *conn) {
 		q := &s.wait[n]
 		out := packet.Outgoing{Retain: q.retain, QoS: q.qos, SubIDs: q.subIDs, HasExpiry: q.m.hasExpiry, Props: q.m.props}
 		s.waitBytes -= q.cost
+		c.b.unqueueMemory(q.m)
 		if q.m.hasExpiry {
 			var alive bool
 			if out.Expiry, alive = q.m.remaining(c.b.clock()); !alive {

@@ -33,6 +33,7 @@ type Stats struct {
 	ProtocolErrors    uint64 // connections ended for what the client sent
 	KeepAliveTimeouts uint64 // connections ended for what it did not
 	WriteTimeouts     uint64 // connections whose client took no bytes
+	Stalled           uint64 // connections whose client began a packet and did not go on
 	Evicted           uint64 // connections that another one of the same client ended
 	AcceptErrors      uint64
 }
@@ -49,7 +50,7 @@ func (c *counter) add(n uint64) {
 type counters struct {
 	connects, refused, messagesReceived, messagesSent, publishReceived, publishSent counter
 	bytesReceived, bytesSent, inprocess, dropped, expired, tooLarge, evicted        counter
-	panics, protocolErrors, keepAliveTimeouts, writeTimeouts                        counter
+	panics, protocolErrors, keepAliveTimeouts, writeTimeouts, stalled               counter
 	retainedRefused, storeRefused, acceptErrors                                     counter
 }
 
@@ -66,7 +67,7 @@ func (b *Broker) Stats() Stats {
 		Dropped:            c.dropped.n.Load(), Expired: c.expired.n.Load(), TooLarge: c.tooLarge.n.Load(),
 		RetainedRefused: c.retainedRefused.n.Load(), StoreRefused: c.storeRefused.n.Load(),
 		Panics: c.panics.n.Load(), ProtocolErrors: c.protocolErrors.n.Load(),
-		KeepAliveTimeouts: c.keepAliveTimeouts.n.Load(), WriteTimeouts: c.writeTimeouts.n.Load(),
+		KeepAliveTimeouts: c.keepAliveTimeouts.n.Load(), WriteTimeouts: c.writeTimeouts.n.Load(), Stalled: c.stalled.n.Load(),
 		Evicted: c.evicted.n.Load(), AcceptErrors: c.acceptErrors.n.Load(),
 	}
 	select {

@@ -3,7 +3,6 @@ package mqttcore
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"sluice/mqttcore/packet"
 	"sluice/mqttcore/store"
@@ -95,14 +94,14 @@ func (c *conn) subscribeAll(p *packet.Subscribe, id uint32, ack *packet.Suback) 
 			continue
 		}
 		g := grant{options: o.Options(), id: id}
-		known := slices.Contains(s.filters, f.text)
-		if !known && len(s.filters) >= b.cfg.MaxSubscriptions {
+		known := s.filters.has(f.text)
+		if !known && s.filters.len() >= b.cfg.MaxSubscriptions {
 			ack.Reasons = append(ack.Reasons, packet.QuotaExceeded)
 			continue
 		}
 		if !known {
-			s.filters = append(s.filters, f.text)
-			if len(s.filters) > 1 {
+			s.filters.add(f.text)
+			if s.filters.len() > 1 {
 				s.many.Store(true)
 			}
 		}
@@ -144,8 +143,7 @@ func (c *conn) onUnsubscribe(r *router, p *packet.Unsubscribe) error {
 			ack.Reasons = append(ack.Reasons, packet.TopicFilterInvalid)
 		case b.leave(&s.member, f):
 			ack.Reasons = append(ack.Reasons, packet.Success)
-			i := slices.Index(s.filters, f.text)
-			s.filters = slices.Delete(s.filters, i, i+1)
+			s.filters.remove(f.text)
 			gone = append(gone, f.text)
 		default:
 			ack.Reasons = append(ack.Reasons, packet.NoSubscriptionExisted)

@@ -46,8 +46,11 @@ type outbound struct {
 	writing bool          // someone writes; who appends leaves flushing to him
 	err     error         // set once: no more bytes are taken
 	dirty   bool          // someone has promised to flush
+	held    int           // bytes asked from Broker.memory, beyond freeBytes
 	hungry  bool          // service wants to be called when all is written
 	space   chan struct{} // made by a reader that waits; room for one: look again
+
+	publishes, dropped uint64 // for ClientStats
 }
 
 // size gives the bytes that wait. The caller holds mu.
@@ -74,6 +77,7 @@ func (c *conn) append(p []byte) {
 	if o.err == nil {
 		k := o.buffer()
 		k.b = append(k.b, p...)
+		c.account()
 	}
 	o.mu.Unlock()
 }
@@ -84,22 +88,28 @@ func (c *conn) offer(p []byte) (taken, first, full bool) {
 	o := &c.out
 	o.mu.Lock()
 	size := o.size() + len(p)
-	if o.err == nil && size <= c.b.cfg.MaxQueuedBytes {
+	if o.err == nil && size <= c.b.cfg.MaxQueuedBytes && c.room(size) {
 		k := o.buffer()
 		k.b = append(k.b, p...)
 		taken, first, full = true, !o.dirty, !o.writing && size >= flushFrom
 		o.dirty = true
+		o.publishes++
+	} else {
+		o.dropped++
 	}
 	o.mu.Unlock()
 	return taken, first, full
 }
 
-// mark says that there is something to flush; true: the caller must see to it.
-func (c *conn) mark() (first bool) {
-	c.out.mu.Lock()
-	first, c.out.dirty = !c.out.dirty, true
-	c.out.mu.Unlock()
-	return first
+// mark says that there is something to flush. first says that the caller must
+// see to it, full that it should now.
+func (c *conn) mark() (first, full bool) {
+	o := &c.out
+	o.mu.Lock()
+	first, full = !o.dirty, !o.writing && o.size() >= flushFrom
+	o.dirty = true
+	o.mu.Unlock()
+	return first, full
 }
 
 // post adds a PUBLISH that must not be dropped.
@@ -109,6 +119,8 @@ func post[T ~string | ~[]byte](c *conn, topic T, payload []byte, out *packet.Out
 	if o.err == nil {
 		k := o.buffer()
 		k.b = packet.AppendPublish(k.b, c.version, topic, payload, out)
+		o.publishes++
+		c.account()
 	}
 	o.mu.Unlock()
 }
@@ -119,7 +131,7 @@ func (c *conn) congested() bool {
 	o := &c.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.err != nil || o.size() < c.b.cfg.MaxQueuedBytes/2 {
+	if size := o.size(); o.err != nil || size < c.b.cfg.MaxQueuedBytes/2 && (size <= freeBytes || !c.b.memory.spent()) {
 		return false
 	}
 	o.hungry = true
@@ -133,7 +145,7 @@ func (c *conn) waitSpace() {
 	o := &c.out
 	for {
 		o.mu.Lock()
-		if o.err != nil || !o.writing || o.size() < c.b.cfg.MaxQueuedBytes {
+		if size := o.size(); o.err != nil || !o.writing || size < c.b.cfg.MaxQueuedBytes && (size <= freeBytes || !c.b.memory.spent()) {
 			o.mu.Unlock()
 			return
 		}
@@ -145,6 +157,7 @@ func (c *conn) waitSpace() {
 		case <-o.space:
 		case <-c.dead:
 		}
+		c.heard = time.Now() // the silence was ours
 	}
 }
 
@@ -188,6 +201,7 @@ func (c *conn) flush() {
 			break
 		}
 		c.b.count.bytesSent.add(uint64(n))
+		c.seen.sent.Add(uint64(n))
 		if n < len(k.b) || (o.pending != nil && round >= flushRounds) {
 			c.drainLater(k, n)
 			break
@@ -243,6 +257,7 @@ func (c *conn) writeAll(p []byte) error {
 		n, err := c.nc.Write(p[:min(len(p), writeStep)])
 		p = p[n:]
 		c.b.count.bytesSent.add(uint64(n))
+		c.seen.sent.Add(uint64(n))
 		if err == nil || n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 			continue
 		}
@@ -282,6 +297,7 @@ func (c *conn) waitWritten() {
 func (c *conn) writtenLocked() {
 	o := &c.out
 	o.writing, o.taken = false, 0
+	c.repay()
 	o.poke()
 	if o.hungry {
 		o.hungry = false
@@ -293,6 +309,9 @@ func (c *conn) writtenLocked() {
 func (c *conn) failLocked(err error) {
 	c.giveUpLocked(err)
 	c.out.pending = nil
+	if !c.out.writing {
+		c.repay()
+	}
 	_ = c.nc.Close()
 }
 
