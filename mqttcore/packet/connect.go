@@ -3,8 +3,9 @@ package packet
 // Connect is CONNECT, a client's first packet.
 type Connect struct {
 	// Version is V31, V311 or V5. After a refused Decode it is the level that
-	// was read, even an unknown one, so that the answer can be written in
-	// words the client knows; 0 if the client does not speak MQTT.
+	// was read, even an unknown one (1 for a level of 0), so that the answer
+	// can be written in words the client knows; 0 if the client does not speak
+	// MQTT.
 	Version     Version
 	CleanStart  bool // Clean Session in MQTT 3
 	KeepAlive   uint16
@@ -55,7 +56,7 @@ func (c *Connect) Decode(_ Version, h Header, body []byte) error {
 	}
 	switch {
 	case name == "MQTT":
-		c.Version = level
+		c.Version = max(level, 1) // 0 would say that it does not speak MQTT
 		if level != V311 && level != V5 {
 			return refuse(UnsupportedProtocolVersion, CONNECT, "no such protocol level of MQTT")
 		}
