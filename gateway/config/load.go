@@ -43,6 +43,9 @@ func Parse(name string, src []byte) (*Config, error) {
 	if !utf8.ValidString(text) {
 		return nil, Problems{encodingProblem(name, text)}
 	}
+	if at := tooDeep(text); at >= 0 {
+		return nil, Problems{depthProblem(name, text, at)}
+	}
 	var m map[string]any
 	md, err := toml.Decode(text, &m)
 	if err != nil {
