@@ -265,6 +265,7 @@ func TestLoad(t *testing.T) {
 		filepath.Join(dir, "none.toml"): "none.toml: cannot read the configuration: no such file or directory",
 		dir:                             ": cannot read the configuration: is a directory",
 		big:                             "big.toml: the file has more than 8MiB",
+		"/dev/zero":                     "/dev/zero: the file has more than 8MiB",
 		latin:                           "latin.toml:2:6: expected text in UTF-8",
 	} {
 		cfg, err := Load(path)

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"unicode/utf8"
@@ -19,21 +20,29 @@ const maxFile = 8 << 20
 // Load reads and checks the file at path. If anything is wrong, the error is a
 // Problems that tells all of it and the configuration is nil.
 func Load(path string) (*Config, error) {
-	info, err := os.Stat(path)
-	if err == nil && info.Size() > maxFile {
+	src, err := readAll(path)
+	switch {
+	case err == nil && len(src) > maxFile:
 		return nil, Problems{{File: path, Text: fmt.Sprintf("the file has more than %s", spellSize(maxFile))}}
-	}
-	if err == nil {
-		var src []byte
-		if src, err = os.ReadFile(path); err == nil {
-			return Parse(path, src)
-		}
+	case err == nil:
+		return Parse(path, src)
 	}
 	var fault *os.PathError
 	if errors.As(err, &fault) {
 		err = fault.Err
 	}
 	return nil, Problems{{File: path, Text: fmt.Sprintf("cannot read the configuration: %v", err)}}
+}
+
+// readAll reads the file, or one byte more than is allowed of it: a device has
+// no size to look at before.
+func readAll(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
 // Parse is Load of a file that was read already. The name stands in messages,
