@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sluice/mqttcore/packet"
 )
 
 // arrival is a message as a client's library hands it to its program.
@@ -102,14 +104,29 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// overCuts sends a flow from one client to another, both over links that are
-// cut again and again, and restarts the broker on the way: nothing is lost,
-// each topic keeps its order and at QoS 2 nothing comes twice.
-func overCuts(t *testing.T, from, to library, qos byte) {
+// flow is one client sending to another, both over links of their own.
+type flow struct {
+	t        *testing.T
+	r        *rig
+	from, to library
+	qos      byte
+	up, down *roughLink
+	restart  bool // the broker is restarted on the way
+}
+
+func newFlow(t *testing.T, from, to library, qos byte) *flow {
 	t.Helper()
-	const n, cuts = 300, 8
 	r := start(t, Config{ReceiveMaximum: 20, MaxInflight: 20})
-	up, down := newRoughLink(t, r.addr()), newRoughLink(t, r.addr())
+	return &flow{t: t, r: r, from: from, to: to, qos: qos,
+		up: newRoughLink(t, r.addr()), down: newRoughLink(t, r.addr())}
+}
+
+// run sends n messages. spoil is called when the receiver has subscribed.
+// Nothing may be lost, each topic keeps its order, at QoS 2 nothing comes
+// twice, and in the end all is acknowledged.
+func (f *flow) run(n int, spoil func()) {
+	t, r := f.t, f.r
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -118,7 +135,7 @@ func overCuts(t *testing.T, from, to library, qos byte) {
 	got := make(chan arrival, 8*n)
 	ready := make(chan struct{})
 	wg.Go(func() {
-		to.receive(ctx, t, down.addr(), qos, func() { close(ready) }, func(a arrival) {
+		f.to.receive(ctx, t, f.down.addr(), f.qos, func() { close(ready) }, func(a arrival) {
 			select {
 			case got <- a:
 			default:
@@ -131,27 +148,26 @@ func overCuts(t *testing.T, from, to library, qos byte) {
 	case <-ctx.Done():
 		t.Fatal("the receiver has not subscribed in time")
 	}
-	down.cutAfter(hardships(uint64(qos), cuts))
-	up.cutAfter(hardships(10+uint64(qos), cuts))
-	wg.Go(func() { from.publish(ctx, t, up.addr(), qos, n) })
+	spoil()
+	wg.Go(func() { f.from.publish(ctx, t, f.up.addr(), f.qos, n) })
 
-	book := newLedger(qos, to.repeats)
-	for restarted := false; book.n < n; {
+	book := newLedger(f.qos, f.to.repeats)
+	for book.n < n {
 		select {
 		case a := <-got:
 			if err := book.enter(a); err != nil {
 				t.Fatal(err)
 			}
 		case <-time.After(patience):
-			t.Fatalf("nothing comes after %d messages; cuts: %d of the publisher, %d of the receiver", book.n, up.cut(), down.cut())
+			t.Fatalf("nothing comes after %d messages; cuts: %d of the publisher, %d of the receiver", book.n, f.up.cut(), f.down.cut())
 		}
-		if book.n == n/3 && !restarted {
-			restarted = true
-			up.lead("")
-			down.lead("")
+		if f.restart && book.n == n/3 {
+			f.restart = false
+			f.up.lead("")
+			f.down.lead("")
 			r.restart()
-			up.lead(r.addr())
-			down.lead(r.addr())
+			f.up.lead(r.addr())
+			f.down.lead(r.addr())
 		}
 	}
 	await(t, "all is acknowledged", func() bool { return r.st.Stats().Queued == 0 })
@@ -160,13 +176,50 @@ func overCuts(t *testing.T, from, to library, qos byte) {
 			t.Fatal(err)
 		}
 	}
-	if up.cut() < cuts || down.cut() < cuts {
-		t.Errorf("the publisher's link was cut %d times, the receiver's %d times, want %d each", up.cut(), down.cut(), cuts)
-	}
 	if s := r.Stats(); s.ProtocolErrors > 0 {
 		t.Errorf("%d protocol errors", s.ProtocolErrors)
 	}
 	if d := r.st.Stats().Dropped; len(d) > 0 {
 		t.Errorf("dropped: %v", d)
+	}
+}
+
+// overCuts cuts both links again and again, anywhere, and restarts the broker
+// once.
+func overCuts(t *testing.T, from, to library, qos byte) {
+	t.Helper()
+	const cuts = 8
+	f := newFlow(t, from, to, qos)
+	f.restart = true
+	f.run(300, func() {
+		f.down.cutAfter(hardships(uint64(qos), cuts))
+		f.up.cutAfter(hardships(10+uint64(qos), cuts))
+	})
+	if f.up.cut() != cuts || f.down.cut() != cuts {
+		t.Errorf("the publisher's link was cut %d times, the receiver's %d times, want %d each", f.up.cut(), f.down.cut(), cuts)
+	}
+}
+
+// overLosses loses, with the link, each seventh packet of one type on the way
+// from the broker to the publisher, of another on the way to the receiver. 0:
+// none.
+func overLosses(t *testing.T, from, to library, qos byte, up, down packet.Type) {
+	t.Helper()
+	f := newFlow(t, from, to, qos)
+	f.up.lose(eachSeventh(up))
+	f.down.lose(eachSeventh(down))
+	f.run(60, func() {})
+	if up != 0 && f.up.cut() == 0 || down != 0 && f.down.cut() == 0 {
+		t.Errorf("the publisher's link was cut %d times, the receiver's %d times", f.up.cut(), f.down.cut())
+	}
+}
+
+func eachSeventh(typ packet.Type) func(packet.Type) bool {
+	n := 0
+	return func(got packet.Type) bool {
+		if got == typ {
+			n++
+		}
+		return got == typ && n%7 == 0
 	}
 }

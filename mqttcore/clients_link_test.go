@@ -90,7 +90,8 @@ func (k *roughLink) cutAfter(plan []int) {
 }
 
 // lose cuts connections in place of passing a packet from the broker for which
-// which says so.
+// which says so. It holds for connections opened from now on and is asked by
+// one of them at a time: give each client a link of its own.
 func (k *roughLink) lose(which func(packet.Type) bool) {
 	k.mu.Lock()
 	k.losses = which

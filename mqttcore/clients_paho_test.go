@@ -10,6 +10,8 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 	pahosession "github.com/eclipse/paho.golang/paho/session"
 	"github.com/eclipse/paho.golang/paho/session/state"
+
+	"sluice/mqttcore/packet"
 )
 
 // pahoV5 is paho.golang: MQTT 5.0, the session kept by its own state package.
@@ -90,6 +92,23 @@ func TestPahoOverCuts(t *testing.T) {
 		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
 			t.Parallel()
 			overCuts(t, pahoV5, pahoV5, qos)
+		})
+	}
+}
+
+// TestPahoLosesPackets: each packet of the handshakes is lost once in a while.
+func TestPahoLosesPackets(t *testing.T) {
+	for _, c := range []struct {
+		qos      byte
+		up, down packet.Type
+	}{
+		{1, packet.PUBACK, packet.PUBLISH},
+		{2, packet.PUBREC, packet.PUBLISH},
+		{2, packet.PUBCOMP, packet.PUBREL},
+	} {
+		t.Run(fmt.Sprint(c.up, " ", c.down), func(t *testing.T) {
+			t.Parallel()
+			overLosses(t, pahoV5, pahoV5, c.qos, c.up, c.down)
 		})
 	}
 }
