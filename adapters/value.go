@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // Kind is the kind of a Value.
@@ -118,3 +119,25 @@ func (v Value) AppendJSON(dst []byte) []byte {
 
 // MarshalJSON implements json.Marshaler.
 func (v Value) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// Decimals counts the digits after the point of the shortest way to write f.
+func Decimals(f float64) int {
+	text := strconv.FormatFloat(f, 'f', -1, 64)
+	if dot := strings.IndexByte(text, '.'); dot >= 0 {
+		return len(text) - dot - 1
+	}
+	return 0
+}
+
+// Round rounds to n digits after the point, so that 214×0.1 is 21.4. Below 0
+// and beyond 15 digits there is nothing to round.
+func Round(f float64, n int) float64 {
+	if n < 0 || n > 15 {
+		return f
+	}
+	power := math.Pow10(n)
+	if scaled := f * power; math.Abs(scaled) < 1<<53 {
+		return math.Round(scaled) / power
+	}
+	return f
+}

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -18,22 +16,9 @@ import (
 // the device, the gateway polls it as often as the line allows, and a client
 // of the broker has the reading.
 func BenchmarkRegisterToSubscriber(b *testing.B) {
-	field, err := sim.New([]sim.LineConfig{{Name: "plc", Kind: "tcp", Slaves: []sim.SlaveConfig{{
+	field := simulate(b, sim.LineConfig{Name: "plc", Kind: "tcp", Slaves: []sim.SlaveConfig{{
 		Unit: 1, Points: []sim.PointConfig{{Name: "v", Table: "holding", Type: "u16", Writable: true}},
-	}}}}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(b.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- field.Run(ctx) }()
-	defer func() {
-		cancel()
-		<-ended
-		field.Close()
-	}()
-	<-field.Ready()
-
+	}}})
 	port := freePort(b)
 	g := newSite(b, fmt.Sprintf(`
 [broker]

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -62,23 +60,9 @@ func TestUnplugAndReplug(t *testing.T) {
 	dir := t.TempDir()
 	link, other := filepath.Join(dir, "ttyA"), filepath.Join(dir, "ttyB")
 	slave := []sim.SlaveConfig{{Unit: 1, Points: []sim.PointConfig{{Name: "v", Table: "input", Type: "u16", Wave: sim.Wave{Base: 7}}}}}
-	field, err := sim.New([]sim.LineConfig{
-		{Name: "a", Kind: "rtu", Link: link, Slaves: slave},
-		{Name: "b", Kind: "rtu", Link: other, Slaves: slave},
-	}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- field.Run(ctx) }()
-	defer func() {
-		cancel()
-		<-ended
-		field.Close()
-	}()
-	<-field.Ready()
-
+	field := simulate(t,
+		sim.LineConfig{Name: "a", Kind: "rtu", Link: link, Slaves: slave},
+		sim.LineConfig{Name: "b", Kind: "rtu", Link: other, Slaves: slave})
 	port := freePort(t)
 	g := newSite(t, fmt.Sprintf(`
 [broker]

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/adapters/sim"
 )
 
 // sluiceBinary is the real program, built once for all tests.
@@ -277,4 +280,25 @@ type reading struct {
 	Unit    string          `json:"unit"`
 	Time    time.Time       `json:"time"`
 	Quality string          `json:"quality"`
+}
+
+// simulate runs a simulated field until the test ends.
+func simulate(t testing.TB, lines ...sim.LineConfig) *sim.Field {
+	t.Helper()
+	field, err := sim.New(lines, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- field.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		field.Close()
+	})
+	<-field.Ready()
+	return field
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 
 	"sluice/adapters"
 )
@@ -25,7 +24,7 @@ func newPoint(c PointConfig) *point {
 	}
 	p := &point{PointConfig: c, decimals: c.Decimals, plain: c.Scale == 1 && c.Offset == 0}
 	if p.decimals < 0 && c.Type != F32 {
-		p.decimals = max(decimals(c.Scale), decimals(c.Offset))
+		p.decimals = max(adapters.Decimals(c.Scale), adapters.Decimals(c.Offset))
 	}
 	return p
 }
@@ -33,28 +32,6 @@ func newPoint(c PointConfig) *point {
 // question is the read of this point alone.
 func (p *point) question() question {
 	return question{p.Table.reads(), p.Address, uint16(p.Type.Width())}
-}
-
-// decimals counts the digits after the point of the shortest way to write f.
-func decimals(f float64) int {
-	text := strconv.FormatFloat(f, 'f', -1, 64)
-	if dot := strings.IndexByte(text, '.'); dot >= 0 {
-		return len(text) - dot - 1
-	}
-	return 0
-}
-
-// round rounds to n digits after the point, so that 214×0.1 is 21.4. Beyond
-// 15 digits there is nothing to round.
-func round(f float64, n int) float64 {
-	if n < 0 || n > 15 {
-		return f
-	}
-	power := math.Pow10(n)
-	if scaled := f * power; math.Abs(scaled) < 1<<53 {
-		return math.Round(scaled) / power
-	}
-	return f
 }
 
 // shuffle brings the bytes of a value from the wire to the order ABCD, or back.
@@ -117,7 +94,7 @@ func (p *point) integer(raw int64) adapters.Value {
 	if p.plain {
 		return adapters.Int(raw)
 	}
-	return adapters.Float(round(float64(raw)*p.Scale+p.Offset, p.decimals))
+	return adapters.Float(adapters.Round(float64(raw)*p.Scale+p.Offset, p.decimals))
 }
 
 // float treats f as the shortest decimal number that is nearest to it: the
@@ -132,11 +109,11 @@ func (p *point) float(f float32) (adapters.Value, adapters.Quality) {
 	digits := p.decimals
 	if !p.plain {
 		if digits < 0 {
-			digits = decimals(meant) + decimals(p.Scale) + decimals(p.Offset)
+			digits = adapters.Decimals(meant) + adapters.Decimals(p.Scale) + adapters.Decimals(p.Offset)
 		}
 		meant = meant*p.Scale + p.Offset
 	}
-	v := adapters.Float(round(meant, digits))
+	v := adapters.Float(adapters.Round(meant, digits))
 	if v.IsNone() {
 		return v, adapters.Invalid
 	}

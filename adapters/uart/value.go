@@ -3,7 +3,6 @@ package uart
 import (
 	"errors"
 	"fmt"
-	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -86,30 +85,9 @@ func (p *point) number(text string) adapters.Value {
 	}
 	digits := p.Decimals
 	if !plain && digits < 0 {
-		digits = decimals(f) + decimals(p.Scale) + decimals(p.Offset)
+		digits = adapters.Decimals(f) + adapters.Decimals(p.Scale) + adapters.Decimals(p.Offset)
 	}
-	return adapters.Float(round(f*p.Scale+p.Offset, digits))
-}
-
-// decimals counts the digits after the point of the shortest way to write f.
-func decimals(f float64) int {
-	text := strconv.FormatFloat(f, 'f', -1, 64)
-	if dot := strings.IndexByte(text, '.'); dot >= 0 {
-		return len(text) - dot - 1
-	}
-	return 0
-}
-
-// round rounds to n digits after the point, where there are so many.
-func round(f float64, n int) float64 {
-	if n < 0 || n > 15 {
-		return f
-	}
-	power := math.Pow10(n)
-	if scaled := f * power; math.Abs(scaled) < 1<<53 {
-		return math.Round(scaled) / power
-	}
-	return f
+	return adapters.Float(adapters.Round(f*p.Scale+p.Offset, digits))
 }
 
 // request gives the text to send for v.
@@ -155,9 +133,9 @@ func (p *point) format(v adapters.Value) (string, error) {
 	}
 	n = (n - p.Offset) / p.Scale
 	if p.Decimals >= 0 {
-		n = round(n, p.Decimals)
+		n = adapters.Round(n, p.Decimals)
 	} else if p.Scale != 1 || p.Offset != 0 {
-		n = round(n, 9) // what the division leaves behind
+		n = adapters.Round(n, 9) // what the division leaves behind
 	}
 	return strconv.FormatFloat(n, 'f', -1, 64), nil
 }
