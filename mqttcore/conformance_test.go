@@ -233,6 +233,18 @@ func (c *client) expectFrame(want string) {
 	}
 }
 
+// member is a client with a new session: one in memory, or a durable one that
+// outlives its connection.
+func (r *rig) member(durable bool) *client {
+	r.t.Helper()
+	c, _ := r.connect(packet.V5, r.name()+"-member", func(p *packet.Connect) {
+		if durable {
+			p.Properties.SetUint(packet.PropSessionExpiry, 3600)
+		}
+	})
+	return c
+}
+
 // watch is a client that gets what is published to these filters, at QoS 0.
 func (r *rig) watch(v packet.Version, filters ...string) *client {
 	r.t.Helper()

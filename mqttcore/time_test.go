@@ -26,7 +26,7 @@ func inBubble(t *testing.T, cfg Config, test func(t *testing.T, b *Broker, dial 
 		born := time.Now()
 		clock := func() time.Duration { return time.Since(born) }
 		log := slog.New(slog.DiscardHandler)
-		st, err := store.Open(store.Options{Dir: dir, Log: log})
+		st, err := store.Open(store.Options{Dir: dir, Log: log, Clock: bubbleClock(clock)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,22 +39,31 @@ func inBubble(t *testing.T, cfg Config, test func(t *testing.T, b *Broker, dial 
 		go func() { brokerDone <- b.Run(ctx) }()
 		<-b.Ready()
 		var pipes []net.Conn
+		defer func() { // also when the test gives up
+			for _, p := range pipes {
+				_ = p.Close()
+			}
+			stop()
+			stopStore()
+			if err := errors.Join(<-brokerDone, <-storeDone, st.Close()); err != nil {
+				t.Error(err)
+			}
+		}()
 		test(t, b, func(v packet.Version) *client {
 			here, there := net.Pipe()
 			pipes = append(pipes, here)
 			b.open(there)
 			return &client{t: t, nc: here, in: bufio.NewReader(here), v: v}
 		})
-		for _, p := range pipes {
-			_ = p.Close()
-		}
-		stop()
-		stopStore()
-		if err := errors.Join(<-brokerDone, <-storeDone, st.Close()); err != nil {
-			t.Error(err)
-		}
 	})
 }
+
+// bubbleClock is the store's view of a bubble's time.
+type bubbleClock func() time.Duration
+
+func (c bubbleClock) Boot() time.Duration       { return c() }
+func (bubbleClock) Wall() (t time.Time, _ bool) { return time.Now(), false }
+func (bubbleClock) BootID() string              { return "bubble" }
 
 // ends waits for the end of the connection and tells how long it took.
 func (c *client) ends(reason packet.Reason) time.Duration {
