@@ -73,6 +73,7 @@ type match struct {
 // tally counts for one batch; added to the shared counters once.
 type tally struct {
 	published, packets, sent, out, dropped, tooLarge uint64
+	bytesIn, bytesOut                                uint64 // of payload
 }
 
 // fate is what became of a delivery.
@@ -99,6 +100,8 @@ func (b *Broker) giveRouter(r *router) {
 	t := &r.tally
 	b.count.publishReceived.add(t.published)
 	b.count.messagesReceived.add(t.packets)
+	b.count.payloadReceived.add(t.bytesIn)
+	b.count.payloadSent.add(t.bytesOut)
 	b.count.publishSent.add(t.sent)
 	b.count.messagesSent.add(t.sent + t.out)
 	b.count.dropped.add(t.dropped)
@@ -221,18 +224,19 @@ func (r *router) deliver(p *publication, m *match) {
 		return
 	}
 	if qos == 0 {
-		r.account(r.pass(c, p, retain, ids))
+		r.account(r.pass(c, p, retain, ids), p)
 		return
 	}
-	r.account(s.deliver(c, r, p, qos, retain, ids))
+	r.account(s.deliver(c, r, p, qos, retain, ids), p)
 	r.touch(c)
 }
 
-// account counts what became of a delivery.
-func (r *router) account(f fate) {
+// account counts what became of a delivery of p.
+func (r *router) account(f fate, p *publication) {
 	switch f {
 	case sent:
 		r.tally.sent++
+		r.tally.bytesOut += uint64(len(p.payload))
 	case dropped:
 		r.tally.dropped++
 	case tooLarge:

@@ -100,6 +100,7 @@ func (c *conn) onAck(a *packet.Ack) {
 // is on disk, if that is needed, and always in the order of the messages.
 func (c *conn) onPublish(r *router, p *packet.Publish) error {
 	r.tally.published++
+	r.tally.bytesIn += uint64(len(p.Payload))
 	s := c.sess
 	if p.QoS > 0 {
 		if err := c.admit(); err != nil {

@@ -212,7 +212,7 @@ func (b *Broker) sendRetained(r *router, c *conn, filter string, g grant) {
 			}
 			f = r.pass(c, p, true, id)
 		}
-		r.account(f)
+		r.account(f, p)
 		r.touch(c)
 	})
 }

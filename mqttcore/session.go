@@ -192,8 +192,7 @@ func (s *session) pumpMemory(c *conn) {
 			}
 		}
 		send(s, c, q.m.topic, q.m.payload, &out)
-		c.b.count.publishSent.add(1)
-		c.b.count.messagesSent.add(1)
+		c.b.count.published(len(q.m.payload))
 	}
 	if n == 0 {
 		return
@@ -245,8 +244,7 @@ func (s *session) pumpLog(c *conn) (rel pubrel, err error) {
 			s.win.sent(d.Seq, awaitPubrec)
 		}
 		post(c, d.Topic, d.Payload, &out)
-		c.b.count.publishSent.add(1)
-		c.b.count.messagesSent.add(1)
+		c.b.count.published(len(d.Payload))
 	}
 	return rel, nil
 }

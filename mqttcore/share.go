@@ -87,7 +87,9 @@ func (b *Broker) enter(m *member, f filter, g grant) (existed bool) {
 		s.member.id = b.memberID()
 		b.shares[f.key()] = s
 	}
-	existed = s.set(m, g)
+	if existed = s.set(m, g); !existed {
+		b.shared++
+	}
 	b.tree.Set(f.inner, &s.member, grant{})
 	return existed
 }
@@ -102,6 +104,9 @@ func (b *Broker) leave(m *member, f filter) (existed bool) {
 		return false
 	}
 	existed, left := s.remove(m)
+	if existed {
+		b.shared--
+	}
 	if left == 0 {
 		b.tree.Delete(f.inner, &s.member)
 		delete(b.shares, f.key())

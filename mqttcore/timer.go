@@ -146,6 +146,7 @@ func (b *Broker) ring(t timer) {
 		b.st.LeaveSession(s.sid, b.logged)
 	case timeExpiry:
 		w = b.endLocked(s) // MQTT-3.1.2-23
+		b.count.sessionsExpired.add(1)
 	}
 	b.mu.Unlock()
 	b.publishWill(w)
