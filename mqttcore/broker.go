@@ -28,32 +28,32 @@ type Broker struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // all that Run started
-	addrs  atomic.Pointer[[]net.Addr]
+	addrs  atomic.Pointer[[]*listener]
+	keys   *keyring
 
-	tree     *topic.Tree[*member, grant]
-	lastID   atomic.Uint32
-	routers  sync.Pool
-	jobs     workQueue
-	timers   timers
-	memory   budget
-	count    counters
-	storeBad atomic.Bool // its refusal was logged
-	logged   func(error) // = stored, bound once: the answer to what nobody waits for
+	tree       *topic.Tree[*member, grant]
+	lastID     atomic.Uint32
+	routers    sync.Pool
+	jobs       workQueue
+	timers     timers
+	memory     budget
+	count      counters
+	complaints complaints
+	storeBad   atomic.Bool // its refusal was logged
+	logged     func(error) // = stored, bound once: the answer to what nobody waits for
 
 	retMu         sync.Mutex // who changes retained messages
 	retained      *topic.Names[*kept]
 	retainedBytes atomic.Int64
 	swept         time.Duration // when expired ones were last searched for
 
-	mu            sync.Mutex
-	closing       bool
-	conns         map[*conn]struct{} // open, whatever their state
-	connected     int                // of them, those with a session
-	mostConnected int
-	sessions      map[string]*session
-	shares        map[string]*share
-	shared        int              // sessions in shares, counted once in each
-	feeds         map[string]*feed // by consumer
+	mu        sync.Mutex
+	closing   bool
+	conns     map[*conn]struct{} // open, whatever their state
+	connected int                // of them, those with a session
+	sessions  map[string]*session
+	shares    map[string]*share
+	feeds     map[string]*feed // by consumer
 }
 
 // New prepares a broker over an opened store, with the sessions, consumers and
@@ -65,6 +65,8 @@ func New(cfg Config, st *store.Store, log *slog.Logger) *Broker {
 		conns: map[*conn]struct{}{}, sessions: map[string]*session{},
 		shares: map[string]*share{}, feeds: map[string]*feed{},
 	}
+	b.cfg.MaxConnections = fitConnections(cfg.MaxConnections, log)
+	b.keys = newKeyring(&b.cfg, log)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.jobs.more = make(chan struct{}, 1)
 	b.timers.more = make(chan struct{}, 1)
@@ -124,12 +126,10 @@ func (b *Broker) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	addrs := make([]net.Addr, len(listeners))
-	for i, l := range listeners {
-		addrs[i] = l.Addr()
-		b.log.Info("listening for MQTT", "address", l.Addr().String())
+	for _, l := range listeners {
+		b.log.Info("listening for MQTT", "address", l.url)
 	}
-	b.addrs.Store(&addrs)
+	b.addrs.Store(&listeners)
 	b.born = time.Now()
 	inner, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -191,10 +191,30 @@ func (b *Broker) String() string { return "broker" }
 // Addrs gives the addresses of the listeners, in the order of Config.Listen;
 // nil before Ready.
 func (b *Broker) Addrs() []net.Addr {
-	if a := b.addrs.Load(); a != nil {
-		return *a
+	all := b.addrs.Load()
+	if all == nil {
+		return nil
 	}
-	return nil
+	addrs := make([]net.Addr, len(*all))
+	for i, l := range *all {
+		addrs[i] = l.Addr()
+	}
+	return addrs
+}
+
+// URLs gives the listeners as clients write them, mqtt://host:port,
+// mqtts://host:port, ws://host:port/mqtt, wss://host:port/mqtt or
+// unix:///path, in the order of Config.Listen; nil before Ready.
+func (b *Broker) URLs() []string {
+	all := b.addrs.Load()
+	if all == nil {
+		return nil
+	}
+	urls := make([]string, len(*all))
+	for i, l := range *all {
+		urls[i] = l.url
+	}
+	return urls
 }
 
 // stored logs when the store begins to refuse and when that is over.

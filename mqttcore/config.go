@@ -11,13 +11,26 @@ import (
 // Config is what a [Broker] can be told. The zero value of a field stands for
 // its default.
 type Config struct {
-	// Listen lists the addresses of the listeners, as tcp://host:port. Port 0
-	// takes any free one; [Broker.Addrs] names it. None: no listener.
+	// Listen lists the addresses of the listeners: tcp://host:port,
+	// tls://host:port, ws://host:port (MQTT over WebSocket), wss://host:port
+	// (with TLS) or unix:///path, a socket file for the user and the group of
+	// the process. Port 0 takes any free one; [Broker.URLs] names it. None: no
+	// listener.
 	Listen []string
+	// Cert and Key are the files of a certificate, with those that lead to its
+	// authority behind it, and of its key, in PEM. tls:// and wss:// need them.
+	// New files are taken within a second of handshakes, and with
+	// [Broker.Reload]; those that are not good are logged and not taken.
+	Cert, Key string
+	// ClientCA is a file of authorities in PEM. With it clients of tls:// and
+	// wss:// are asked for a certificate. They may have none; who shows one
+	// that an authority has signed is the user of its common name.
+	ClientCA string
 	// Anonymous accepts clients without a user from everywhere, not only from
 	// this machine.
 	Anonymous bool
-	// MaxConnections bounds the clients connected at the same time (1000).
+	// MaxConnections bounds the clients connected at the same time (1000, or
+	// less: it is kept 200 below the limit of open files of the process).
 	MaxConnections int
 	// MaxPacketSize bounds a packet from a client, in bytes with its header
 	// (1 MiB; 64 B to 255 MiB). Told to MQTT 5 clients.
@@ -63,6 +76,9 @@ type Config struct {
 	Version string
 }
 
+// usualConnections is the default of Config.MaxConnections.
+const usualConnections = 1000
+
 // fieldError is an error of one field of a Config.
 type fieldError struct {
 	field string
@@ -83,10 +99,11 @@ func (c Config) Validate() error {
 		all = append(all, &fieldError{field, fmt.Errorf(format, args...)})
 	}
 	for i, s := range c.Listen {
-		if _, _, err := parseListen(s); err != nil {
+		if _, err := parseEndpoint(s); err != nil {
 			bad(fmt.Sprintf("listen.%d", i), "%w", err)
 		}
 	}
+	c.validateKeys(bad)
 	c = c.withDefaults()
 	between := func(field string, n, low, high int) {
 		if n < low || n > high {
@@ -117,7 +134,7 @@ func (c Config) Validate() error {
 
 // withDefaults fills in what is zero.
 func (c Config) withDefaults() Config {
-	c.MaxConnections = cmp.Or(c.MaxConnections, 1000)
+	c.MaxConnections = cmp.Or(c.MaxConnections, usualConnections)
 	c.MaxPacketSize = cmp.Or(c.MaxPacketSize, 1<<20)
 	c.ReceiveMaximum = cmp.Or(c.ReceiveMaximum, 1024)
 	c.SessionExpiryMax = cmp.Or(c.SessionExpiryMax, 30*24*time.Hour)

@@ -22,7 +22,7 @@ var connect5 = []statement{
 		wrong{"DISCONNECT", "e0 00", 0},
 		wrong{"AUTH", "f0 00", 0},
 		wrong{"CONNACK", "20 03 00 00 00", 0},
-		wrong{"another protocol", `"GET / HTTP/1.1\r\n\r\n"`, 0},
+		wrong{"another protocol", `"SSH-2.0-OpenSSH_9.2\r\n"`, 0},
 		wrong{"TLS", "16 03 01 02 00 01 00 01 fc 03 03", 0},
 	)},
 	{"MQTT-3.1.0-2", func(r *rig) {

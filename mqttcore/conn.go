@@ -18,11 +18,14 @@ import (
 // conn is one client's network connection. Its goroutine reads; see write.go
 // for who writes.
 type conn struct {
-	b    *Broker
-	nc   net.Conn
-	raw  syscall.RawConn // nil: not a plain socket, writes may wait
-	gone chan struct{}   // closed when the session was given back
-	dead chan struct{}   // closed when out.err was set
+	b       *Broker
+	nc      net.Conn        // carries MQTT
+	sock    net.Conn        // carries nc: the same, or there is a carrier between them
+	carrier *carrier        // nil: no TLS and no WebSocket
+	raw     syscall.RawConn // of sock; nil: not a socket, writes may wait
+	at      *listener       // nil: came through none
+	gone    chan struct{}   // closed when the session was given back
+	dead    chan struct{}   // closed when out.err was set
 
 	// Fixed by CONNECT.
 	version   packet.Version
@@ -69,7 +72,7 @@ type conn struct {
 }
 
 func newConn(b *Broker, nc net.Conn) *conn {
-	c := &conn{b: b, nc: nc, gone: make(chan struct{}), dead: make(chan struct{}), maxPacket: packet.MaxRemaining + 5}
+	c := &conn{b: b, nc: nc, sock: nc, gone: make(chan struct{}), dead: make(chan struct{}), maxPacket: packet.MaxRemaining + 5}
 	c.in.memory = &b.memory
 	switch nc := nc.(type) {
 	case *net.TCPConn:
@@ -118,8 +121,9 @@ func (c *conn) serve() {
 	c.b.detach(c)
 	close(c.gone)
 	c.waitWritten()
+	c.farewell(err)
 	c.linger(err)
-	_ = c.nc.Close()
+	_ = c.sock.Close()
 	c.abandon()
 }
 
@@ -220,12 +224,12 @@ func (c *conn) part(err error) {
 // linger lets the last bytes reach a client that is still sending: closing
 // with unread input would reset the connection and destroy them.
 func (c *conn) linger(err error) {
-	half, ok := c.nc.(interface{ CloseWrite() error })
+	half, ok := c.sock.(interface{ CloseWrite() error })
 	if !ok || errors.Is(err, errNormal) || errors.Is(err, io.EOF) || half.CloseWrite() != nil {
 		return
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))
-	_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
+	_ = c.sock.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, c.sock, lingerBytes)
 }
 
 const (
@@ -263,13 +267,20 @@ type readBuffer struct {
 	held int // bytes asked from memory
 
 	memory *budget
+	frugal bool // it is held while the connection is idle
 }
 
 type readChunk struct{ b []byte }
 
-const readSize = 32 << 10
+const (
+	readSize   = 32 << 10
+	frugalSize = 4 << 10 // to begin with, where it is held
+)
 
-var readChunks = sync.Pool{New: func() any { return &readChunk{b: make([]byte, readSize)} }}
+var (
+	readChunks   = sync.Pool{New: func() any { return &readChunk{b: make([]byte, readSize)} }}
+	frugalChunks = sync.Pool{New: func() any { return &readChunk{b: make([]byte, frugalSize)} }}
+)
 
 func (in *readBuffer) bytes() []byte {
 	if in.k == nil {
@@ -291,7 +302,11 @@ func (in *readBuffer) take(n int) {
 // that claiming a large packet costs the claimer more than us. nil: there is
 // no memory for it.
 func (in *readBuffer) room() []byte {
-	if in.k == nil {
+	switch {
+	case in.k != nil:
+	case in.frugal:
+		in.k = frugalChunks.Get().(*readChunk)
+	default:
 		in.k = readChunks.Get().(*readChunk)
 	}
 	if in.off > 0 {
@@ -320,11 +335,14 @@ func (in *readBuffer) release() {
 	if in.k == nil || in.off < in.end { // a packet is half here
 		return
 	}
-	if len(in.k.b) == readSize {
+	switch len(in.k.b) {
+	case readSize:
 		readChunks.Put(in.k)
+	case frugalSize:
+		frugalChunks.Put(in.k)
 	}
 	in.memory.give(in.held)
-	*in = readBuffer{memory: in.memory}
+	*in = readBuffer{memory: in.memory, frugal: in.frugal}
 }
 
 // fill waits for bytes. It honours the keep alive: no deadline is set per
@@ -401,7 +419,7 @@ func (c *conn) readUntil(t time.Time) error {
 
 // read reads once. On a plain socket it holds no buffer while it waits.
 func (c *conn) read() (int, error) {
-	if c.raw == nil {
+	if c.raw == nil || c.carrier != nil {
 		c.in.release()
 		buf := c.in.room()
 		if buf == nil {

@@ -20,8 +20,12 @@ const (
 
 // handshake reads CONNECT and answers it.
 func (c *conn) handshake() error {
-	if err := c.readUntil(time.Now().Add(c.b.cfg.ConnectTimeout)); err != nil {
+	until := time.Now().Add(c.b.cfg.ConnectTimeout)
+	if err := c.readUntil(until); err != nil {
 		return err
+	}
+	if err := c.greet(until); err != nil {
+		return c.refuse(0, err)
 	}
 	h, body, err := c.awaitConnect()
 	if err != nil {
@@ -72,6 +76,9 @@ func (c *conn) awaitConnect() (h packet.Header, body []byte, err error) {
 			return h, nil, err
 		}
 		buf := c.in.bytes()
+		if is := spoken(buf); is != "" && is != "MQTT" {
+			return h, nil, c.misdialed(is)
+		}
 		h, n, err := packet.ParseHeader(buf)
 		if err != nil {
 			return h, nil, err
@@ -153,6 +160,9 @@ func (b *Broker) capExpiry(seconds uint32) uint32 {
 
 // local says that the client is on this machine.
 func local(nc net.Conn) bool {
+	if w, ok := nc.(*webConn); ok && w.foreign {
+		return false
+	}
 	a, ok := nc.RemoteAddr().(*net.TCPAddr)
 	return !ok || a.IP.IsLoopback()
 }
@@ -313,7 +323,6 @@ func (b *Broker) claimLocked(c *conn, s *session, disk chan error) {
 	s.round.Add(1)
 	c.sess = s
 	b.connected++
-	b.mostConnected = max(b.mostConnected, b.connected)
 }
 
 // newSession makes a session known, with Broker.mu held.

@@ -2,48 +2,61 @@ package mqttcore
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"time"
 )
 
-// parseListen takes an address of Config.Listen apart.
-func parseListen(s string) (network, address string, err error) {
-	u, err := url.Parse(s)
-	if err != nil {
-		return "", "", fmt.Errorf("%q is not a URL: write tcp://host:port", s)
-	}
-	if u.Scheme != "tcp" {
-		return "", "", fmt.Errorf("%q: scheme %q is not supported: write tcp://host:port", s, u.Scheme)
-	}
-	if u.Port() == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
-		return "", "", fmt.Errorf("%q: write tcp://host:port", s)
-	}
-	return "tcp", u.Host, nil
+// listener is an address that clients connect to.
+type listener struct {
+	net.Listener
+	endpoint
+	url string      // as clients write it
+	tls *tls.Config // nil: no TLS
 }
 
 // listen opens all listeners, or none.
-func (b *Broker) listen(ctx context.Context) ([]net.Listener, error) {
-	var all []net.Listener
+func (b *Broker) listen(ctx context.Context) ([]*listener, error) {
+	var all []*listener
 	for _, s := range b.cfg.Listen {
-		network, address, err := parseListen(s)
-		if err == nil {
-			var l net.Listener
-			// A keep alive of TCP's own finds dead peers that have none of MQTT's.
-			lc := net.ListenConfig{KeepAlive: 2 * time.Minute}
-			if l, err = lc.Listen(ctx, network, address); err == nil {
-				all = append(all, l)
-				continue
+		l, err := b.listenOn(ctx, s)
+		if err != nil {
+			for _, l := range all {
+				_ = l.Close()
 			}
+			return nil, fmt.Errorf("broker: listen on %s: %w", s, err)
 		}
-		for _, l := range all {
-			_ = l.Close()
-		}
-		return nil, fmt.Errorf("broker: listen on %s: %w", s, err)
+		all = append(all, l)
 	}
 	return all, nil
+}
+
+func (b *Broker) listenOn(ctx context.Context, s string) (*listener, error) {
+	e, err := parseEndpoint(s)
+	if err != nil {
+		return nil, err
+	}
+	l := &listener{endpoint: e}
+	if e.secure() {
+		if err := b.keys.open(); err != nil {
+			return nil, err
+		}
+		l.tls = b.keys.listenerConfig()
+	}
+	// A keep alive of TCP's own finds dead peers that have none of MQTT's.
+	lc := &net.ListenConfig{KeepAlive: 2 * time.Minute}
+	if e.scheme == "unix" {
+		l.Listener, err = listenUnix(ctx, lc, e.address)
+	} else {
+		l.Listener, err = lc.Listen(ctx, "tcp", e.address)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.url = e.url(l.Addr())
+	return l, nil
 }
 
 // spare is how many connections beyond Config.MaxConnections may be in their
@@ -54,7 +67,7 @@ const spare = 64
 const acceptPause = 50 * time.Millisecond
 
 // accept serves a listener until it is closed.
-func (b *Broker) accept(ctx context.Context, l net.Listener) {
+func (b *Broker) accept(ctx context.Context, l *listener) {
 	down := false
 	for {
 		nc, err := l.Accept()
@@ -64,7 +77,7 @@ func (b *Broker) accept(ctx context.Context, l net.Listener) {
 			}
 			b.count.acceptErrors.add(1)
 			if !down {
-				b.log.Warn("cannot accept clients", "listener", l.Addr().String(), "err", err)
+				b.log.Warn("cannot accept clients", "listener", l.url, "err", err)
 			}
 			down = true
 			select {
@@ -75,21 +88,25 @@ func (b *Broker) accept(ctx context.Context, l net.Listener) {
 			continue
 		}
 		if down {
-			b.log.Info("accepting clients again", "listener", l.Addr().String())
+			b.log.Info("accepting clients again", "listener", l.url)
 		}
 		down = false
-		b.open(nc)
+		c := newConn(b, nc)
+		c.comeThrough(l)
+		b.take(c)
 	}
 }
 
-// open serves a new connection on a goroutine of its own.
-func (b *Broker) open(nc net.Conn) {
-	c := newConn(b, nc)
+// open serves a new connection that came through no listener.
+func (b *Broker) open(nc net.Conn) { b.take(newConn(b, nc)) }
+
+// take serves a new connection on a goroutine of its own.
+func (b *Broker) take(c *conn) {
 	b.mu.Lock()
 	if b.closing || len(b.conns) >= b.cfg.MaxConnections+spare {
 		b.mu.Unlock()
 		b.count.refused.add(1)
-		_ = nc.Close()
+		_ = c.sock.Close()
 		return
 	}
 	b.conns[c] = struct{}{}

@@ -14,8 +14,9 @@ import (
 // Writing. Whoever has bytes for a connection appends them to its outbound
 // buffer and later calls flush. On a plain socket flush makes one
 // non-blocking write; when the kernel does not take all, a goroutine waits
-// for it and ends when all is written. On other connections there is only
-// that goroutine.
+// for it and ends when all is written. With TLS or WebSocket the writer has
+// them turn the bytes into those for the socket first (see carrier). On what is
+// no socket there is only that goroutine.
 
 const (
 	chunkSize   = 16 << 10 // first capacity of an outbound buffer
@@ -177,23 +178,20 @@ func (c *conn) flush() {
 	o := &c.out
 	o.mu.Lock()
 	o.dirty = false
-	if o.writing || o.pending == nil || o.err != nil {
+	if o.writing || o.err != nil || !c.unwritten() {
 		o.mu.Unlock()
 		return
 	}
 	o.writing = true
 	if c.raw == nil {
-		k := o.pending
-		o.pending, o.taken = nil, len(k.b)
-		c.drainLater(k, 0)
+		c.drainLater(c.takeLocked(), 0)
 		o.mu.Unlock()
 		return
 	}
 	for round := 0; ; round++ {
-		k := o.pending
-		o.pending, o.taken = nil, len(k.b)
+		k := c.takeLocked()
 		o.mu.Unlock()
-		n, err := c.tryWrite(k.b)
+		k, n, err := c.writeNow(k)
 		o.mu.Lock()
 		if err != nil {
 			c.failLocked(err)
@@ -202,18 +200,46 @@ func (c *conn) flush() {
 		}
 		c.b.count.bytesSent.add(uint64(n))
 		c.seen.sent.Add(uint64(n))
-		if n < len(k.b) || (o.pending != nil && round >= flushRounds) {
+		if n < len(k.b) || (round >= flushRounds && c.unwritten()) {
 			c.drainLater(k, n)
 			break
 		}
 		putChunk(k)
 		o.taken = 0
-		if o.pending == nil {
+		if !c.unwritten() {
 			c.writtenLocked()
 			break
 		}
 	}
 	o.mu.Unlock()
+}
+
+// unwritten says that bytes wait which no writer has. The caller holds mu.
+func (c *conn) unwritten() bool {
+	return c.out.pending != nil || c.carrier != nil && c.carrier.waiting() > 0
+}
+
+// takeLocked gives the writer what waits; nil: only what the carrier has.
+func (c *conn) takeLocked() *chunk {
+	o := &c.out
+	k := o.pending
+	o.pending, o.taken = nil, 0
+	if k != nil {
+		o.taken = len(k.b)
+	}
+	return k
+}
+
+// writeNow makes one write that does not wait. It gives the bytes for the
+// socket and how many of them were taken.
+func (c *conn) writeNow(k *chunk) (sealed *chunk, n int, err error) {
+	if c.carrier != nil {
+		if k, err = c.carrier.seal(k); err != nil {
+			return k, 0, err
+		}
+	}
+	n, err = c.tryWrite(k.b)
+	return k, n, err
 }
 
 // drainLater starts the goroutine that waits for the client. The caller holds
@@ -227,34 +253,46 @@ func (c *conn) drain(k *chunk, off int) {
 	o := &c.out
 	for {
 		if err := c.writeAll(k.b[off:]); err != nil {
-			o.mu.Lock()
-			c.failLocked(err)
-			c.writtenLocked()
-			o.mu.Unlock()
+			c.failWriter(err)
 			return
 		}
 		putChunk(k)
 		o.mu.Lock()
 		o.taken = 0
-		if o.pending == nil {
-			_ = c.nc.SetWriteDeadline(time.Time{})
+		if !c.unwritten() {
+			_ = c.sock.SetWriteDeadline(time.Time{})
 			c.writtenLocked()
 			o.mu.Unlock()
 			return
 		}
-		k, off = o.pending, 0
-		o.pending, o.taken = nil, len(k.b)
+		k, off = c.takeLocked(), 0
 		o.poke()
 		o.mu.Unlock()
+		if c.carrier == nil {
+			continue
+		}
+		var err error
+		if k, err = c.carrier.seal(k); err != nil {
+			c.failWriter(err)
+			return
+		}
 	}
+}
+
+// failWriter gives the connection up for what its writer met.
+func (c *conn) failWriter(err error) {
+	c.out.mu.Lock()
+	c.failLocked(err)
+	c.writtenLocked()
+	c.out.mu.Unlock()
 }
 
 // writeAll writes p, waiting for the client, which must take some bytes within
 // each Config.WriteTimeout.
 func (c *conn) writeAll(p []byte) error {
 	for len(p) > 0 {
-		_ = c.nc.SetWriteDeadline(time.Now().Add(c.b.cfg.WriteTimeout))
-		n, err := c.nc.Write(p[:min(len(p), writeStep)])
+		_ = c.sock.SetWriteDeadline(time.Now().Add(c.b.cfg.WriteTimeout))
+		n, err := c.sock.Write(p[:min(len(p), writeStep)])
 		p = p[n:]
 		c.b.count.bytesSent.add(uint64(n))
 		c.seen.sent.Add(uint64(n))
@@ -312,7 +350,7 @@ func (c *conn) failLocked(err error) {
 	if !c.out.writing {
 		c.repay()
 	}
-	_ = c.nc.Close()
+	_ = c.sock.Close()
 }
 
 // giveUpLocked takes no more bytes for the connection; those that wait are
