@@ -47,13 +47,15 @@ type Broker struct {
 	retainedBytes atomic.Int64
 	swept         time.Duration // when expired ones were last searched for
 
-	mu        sync.Mutex
-	closing   bool
-	conns     map[*conn]struct{} // open, whatever their state
-	connected int                // of them, those with a session
-	sessions  map[string]*session
-	shares    map[string]*share
-	feeds     map[string]*feed // by consumer
+	mu            sync.Mutex
+	closing       bool
+	conns         map[*conn]struct{} // open, whatever their state
+	connected     int                // of them, those with a session
+	mostConnected int
+	sessions      map[string]*session
+	shares        map[string]*share
+	shared        int              // sessions in shares, counted once in each
+	feeds         map[string]*feed // by consumer
 }
 
 // New prepares a broker over an opened store, with the sessions, consumers and

@@ -323,6 +323,7 @@ func (b *Broker) claimLocked(c *conn, s *session, disk chan error) {
 	s.round.Add(1)
 	c.sess = s
 	b.connected++
+	b.mostConnected = max(b.mostConnected, b.connected)
 }
 
 // newSession makes a session known, with Broker.mu held.

@@ -9,10 +9,13 @@ import (
 type Stats struct {
 	Uptime        time.Duration
 	Connected     int    // clients connected now
+	MostConnected int    // at the same time, ever
 	Sessions      int    // sessions, connected or not, without consumers
-	Subscriptions int    // of all sessions, consumers and in-process subscribers
+	Subscriptions int    // of all sessions, consumers and in-process subscribers, without shared ones
+	Shared        int    // shared subscriptions, each of its sessions counted
 	Retained      int    // retained messages
 	RetainedBytes uint64 // what they take in memory, roughly
+	QueuedBytes   uint64 // what waits in memory for slow clients, of Config.MaxQueuedTotal
 
 	Connects, Refused  uint64 // CONNECT accepted, and connections refused
 	MessagesReceived   uint64 // MQTT packets of every type from clients
@@ -21,9 +24,12 @@ type Stats struct {
 	PublishSent        uint64
 	BytesReceived      uint64
 	BytesSent          uint64
+	PayloadReceived    uint64 // bytes of payload in PUBLISH packets from clients
+	PayloadSent        uint64 // and to them
 	InprocessPublished uint64
 
 	Dropped         uint64 // deliveries dropped at a full queue in memory
+	SessionsExpired uint64 // sessions whose client stayed away too long
 	Expired         uint64 // deliveries whose message expiry passed first
 	TooLarge        uint64 // deliveries above the client's maximum packet size
 	RetainedRefused uint64 // messages not retained for want of room
@@ -53,18 +59,28 @@ type counters struct {
 	bytesReceived, bytesSent, inprocess, dropped, expired, tooLarge, evicted        counter
 	panics, protocolErrors, keepAliveTimeouts, writeTimeouts, stalled               counter
 	retainedRefused, storeRefused, acceptErrors, misdialed                          counter
+	payloadReceived, payloadSent, sessionsExpired                                   counter
+}
+
+// published counts a PUBLISH to a client.
+func (c *counters) published(payload int) {
+	c.publishSent.add(1)
+	c.messagesSent.add(1)
+	c.payloadSent.add(uint64(payload))
 }
 
 // Stats may be called at any time from any goroutine.
 func (b *Broker) Stats() Stats {
 	c := &b.count
 	s := Stats{
-		Subscriptions: b.tree.Len(), Retained: b.retained.Len(), RetainedBytes: uint64(b.retainedBytes.Load()),
+		QueuedBytes: uint64(max(b.memory.used.Load(), 0)), Retained: b.retained.Len(), RetainedBytes: uint64(b.retainedBytes.Load()),
 		Connects: c.connects.n.Load(), Refused: c.refused.n.Load(),
 		MessagesReceived: c.messagesReceived.n.Load(), MessagesSent: c.messagesSent.n.Load(),
 		PublishReceived: c.publishReceived.n.Load(), PublishSent: c.publishSent.n.Load(),
 		BytesReceived: c.bytesReceived.n.Load(), BytesSent: c.bytesSent.n.Load(),
 		InprocessPublished: c.inprocess.n.Load(),
+		PayloadReceived:    c.payloadReceived.n.Load(), PayloadSent: c.payloadSent.n.Load(),
+		SessionsExpired: c.sessionsExpired.n.Load(),
 		Dropped:            c.dropped.n.Load(), Expired: c.expired.n.Load(), TooLarge: c.tooLarge.n.Load(),
 		RetainedRefused: c.retainedRefused.n.Load(), StoreRefused: c.storeRefused.n.Load(),
 		Panics: c.panics.n.Load(), ProtocolErrors: c.protocolErrors.n.Load(),
@@ -77,7 +93,8 @@ func (b *Broker) Stats() Stats {
 	default:
 	}
 	b.mu.Lock()
-	s.Connected, s.Sessions = b.connected, len(b.sessions)
+	s.Connected, s.MostConnected, s.Sessions = b.connected, b.mostConnected, len(b.sessions)
+	s.Subscriptions, s.Shared = b.tree.Len()-len(b.shares), b.shared
 	b.mu.Unlock()
 	return s
 }
