@@ -10,7 +10,8 @@ import (
 // TestMQTT5 goes through what chapters 1 to 3 of MQTT 5.0 demand of a server.
 func TestMQTT5(t *testing.T) {
 	r := start(t, Config{SysInterval: -1})
-	r.judge(t, structure5, connect5, will5, session5, connack5, retain5, publish5)
+	r.judge(t, structure5, connect5, will5, session5, connack5, retain5, publish5,
+		delivery5, acks5)
 }
 
 // structure5 is about what packets are made of (chapters 1 and 2).

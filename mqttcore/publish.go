@@ -59,6 +59,8 @@ type router struct {
 
 	dirty []*conn // have bytes that nobody promised to flush
 	tally tally
+
+	copies []store.Route // of r.routes, see deliverShared
 }
 
 // match is one subscriber of a message.
@@ -160,12 +162,14 @@ func (r *router) route(p *publication) (matched bool) {
 	if r.many > 1 {
 		r.merge()
 	}
-	// A shared subscription is a delivery of its own (MQTT 5.0, 4.8.2).
-	r.matches = append(r.matches, r.picked...)
 	for i := range r.matches {
 		r.deliver(p, &r.matches[i])
 	}
-	return len(r.matches) > 0
+	r.copies = r.copies[:0]
+	if len(r.picked) > 0 {
+		r.deliverShared(p)
+	}
+	return len(r.matches)+len(r.picked) > 0
 }
 
 // merge makes one of several matches of the same subscriber: the highest QoS
@@ -355,6 +359,10 @@ func (r *router) commitPatiently(ctx context.Context, p *publication, done func(
 func (r *router) append(p *publication, retained bool, done func(error)) {
 	m := store.Message{Topic: string(p.topic), Payload: p.payload, Props: p.props, QoS: p.qos, Retain: p.retain,
 		Expiry: p.expiry, HasExpiry: p.hasExpiry, StoreRetained: retained, Routes: r.routes}
+	if len(r.copies) > 0 && !r.appendCopies(m) {
+		done(store.ErrBusy)
+		return
+	}
 	if p.qos == 2 && p.from != nil {
 		m.Publisher, m.PacketID = p.from.sid, p.pid
 	}
