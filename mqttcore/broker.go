@@ -36,6 +36,8 @@ type Broker struct {
 	routers    sync.Pool
 	jobs       workQueue
 	timers     timers
+	login      *login
+	access     atomic.Pointer[access]
 	memory     budget
 	count      counters
 	complaints complaints
@@ -73,6 +75,8 @@ func New(cfg Config, st *store.Store, log *slog.Logger) *Broker {
 	b.jobs.more = make(chan struct{}, 1)
 	b.timers.more = make(chan struct{}, 1)
 	b.logged = b.stored
+	b.login = newLogin()
+	b.access.Store(newAccess(&b.cfg))
 	b.memory.limit = int64(b.cfg.MaxQueuedTotal)
 	b.routers.New = func() any { return b.newRouter() }
 	b.restoreRetained()
@@ -94,7 +98,7 @@ func (b *Broker) restoreSessions() {
 			b.st.DeleteSession(o.ID, b.logged)
 			continue
 		}
-		s := b.newSession(o.Client)
+		s := b.newSession(o.Client, o.User)
 		s.sid, s.expiry, s.left, s.will = o.ID, o.Expiry, b.clock()-o.Away, willFrom(o.Will)
 		for _, sub := range o.Subs {
 			f, err := b.parseFilter(sub.Filter)

@@ -26,9 +26,15 @@ type Config struct {
 	// wss:// are asked for a certificate. They may have none; who shows one
 	// that an authority has signed is the user of its common name.
 	ClientCA string
-	// Anonymous accepts clients without a user from everywhere, not only from
-	// this machine.
+	// Anonymous accepts clients without a user from everywhere. Without it
+	// they are accepted from this machine only, and if there are Users from
+	// nowhere.
 	Anonymous bool
+	// Users is who may log in with a password; nil: user names are not looked
+	// at. See [LoadUsers] and [Broker.Reload].
+	Users *Users
+	// ACL says who may read and write what; none: everyone everything.
+	ACL []Rule
 	// MaxConnections bounds the clients connected at the same time (1000, or
 	// less: it is kept 200 below the limit of open files of the process).
 	MaxConnections int
@@ -103,6 +109,7 @@ func (c Config) Validate() error {
 			bad(fmt.Sprintf("listen.%d", i), "%w", err)
 		}
 	}
+	validateRules(c.ACL, bad)
 	c.validateKeys(bad)
 	c = c.withDefaults()
 	between := func(field string, n, low, high int) {

@@ -31,8 +31,10 @@ type conn struct {
 	version   packet.Version
 	sess      *session
 	client    string
-	maxPacket int // largest packet the client takes, in bytes
-	window    int // most QoS 1 and 2 messages in flight towards it
+	proof     proof
+	access    *access // what it was judged by
+	maxPacket int     // largest packet the client takes, in bytes
+	window    int     // most QoS 1 and 2 messages in flight towards it
 	keepAlive time.Duration
 	since     time.Time
 

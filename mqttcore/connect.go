@@ -35,7 +35,7 @@ func (c *conn) handshake() error {
 	defer c.b.giveRouter(r)
 	p := &r.connect
 	if err = p.Decode(0, h, body); err == nil {
-		err = c.begin(p)
+		err = c.begin(p, until)
 	}
 	if err != nil {
 		return c.refuse(p.Version, err)
@@ -46,8 +46,13 @@ func (c *conn) handshake() error {
 	return err
 }
 
-// begin makes a client of a connection whose CONNECT is p.
-func (c *conn) begin(p *packet.Connect) error {
+// begin makes a client of a connection whose CONNECT is p. It is to know who
+// the client is until the time given.
+func (c *conn) begin(p *packet.Connect, until time.Time) error {
+	c.version = p.Version
+	if err := c.authenticate(p, until); err != nil {
+		return err
+	}
 	if err := c.judge(p); err != nil {
 		return err
 	}
@@ -106,18 +111,9 @@ func (c *conn) awaitConnect() (h packet.Header, body []byte, err error) {
 // judge decides what does not depend on a session. It fills in what the
 // client left to us.
 func (c *conn) judge(p *packet.Connect) error {
-	c.version = p.Version
 	b := c.b
 	if p.Properties.Has(packet.PropAuthMethod) {
 		return bye(packet.BadAuthenticationMethod, "no enhanced authentication here")
-	}
-	if !b.cfg.Anonymous && !local(c.nc) {
-		return bye(packet.NotAuthorized, "clients from other machines need a user")
-	}
-	if p.Will != nil {
-		if reason := b.forbidden([]byte(p.Will.Topic)); reason.Failed() {
-			return bye(reason, "will topic")
-		}
 	}
 	c.window = b.cfg.MaxInflight
 	switch {
@@ -146,6 +142,13 @@ func (c *conn) judge(p *packet.Connect) error {
 	}
 	c.client = p.ClientID
 	c.will = willOf(p.Will)
+	if p.Will != nil {
+		rights, _ := c.access.acl.rights(c.proof.user, c.client)
+		if reason := b.forbidden(rights, []byte(p.Will.Topic)); reason.Failed() {
+			b.count.deniedWills.add(1)
+			return bye(reason, "will topic")
+		}
+	}
 	return nil
 }
 
@@ -163,8 +166,14 @@ func local(nc net.Conn) bool {
 	if w, ok := nc.(*webConn); ok && w.foreign {
 		return false
 	}
-	a, ok := nc.RemoteAddr().(*net.TCPAddr)
-	return !ok || a.IP.IsLoopback()
+	switch a := nc.RemoteAddr().(type) {
+	case *net.TCPAddr:
+		return a.IP.IsLoopback()
+	case *net.UnixAddr:
+		return true
+	default:
+		return a.Network() == "pipe"
+	}
 }
 
 // accept answers CONNECT and opens the way for messages.
@@ -259,6 +268,10 @@ func (b *Broker) attach(c *conn, p *packet.Connect) (present bool, err error) {
 	for {
 		b.mu.Lock()
 		s = b.sessions[c.client]
+		if err := c.mayTakeLocked(s); err != nil {
+			b.mu.Unlock()
+			return false, err
+		}
 		if s == nil || s.owner == nil {
 			break
 		}
@@ -279,6 +292,7 @@ func (b *Broker) attach(c *conn, p *packet.Connect) (present bool, err error) {
 		return false, bye(packet.ServerBusy, "too many connections")
 	}
 	var last *will
+	former := s
 	if s != nil && p.CleanStart { // MQTT-3.1.2-4
 		last = b.endLocked(s)
 		s = nil
@@ -290,7 +304,7 @@ func (b *Broker) attach(c *conn, p *packet.Connect) (present bool, err error) {
 	}
 	b.claimLocked(c, s, disk)
 	b.mu.Unlock()
-	b.publishWill(last)
+	b.publishWill(former, last)
 	if disk != nil {
 		if err := b.waitDisk(disk); err != nil {
 			b.storeRefused(err)
@@ -306,15 +320,16 @@ func (b *Broker) claimLocked(c *conn, s *session, disk chan error) {
 	done := func(err error) { disk <- err }
 	switch {
 	case s != nil:
+		b.ownLocked(s, c.proof.user)
 		b.st.UpdateSession(s.sid, c.expiry, c.will.stored(), done)
 	case c.expiry == 0:
-		s = b.newSession(c.client)
+		s = b.newSession(c.client, c.proof.user)
 	case c.will == nil:
-		s = b.newSession(c.client)
-		s.sid = b.st.CreateSession(c.client, "", c.expiry, done)
+		s = b.newSession(c.client, c.proof.user)
+		s.sid = b.st.CreateSession(c.client, s.user, c.expiry, done)
 	default:
-		s = b.newSession(c.client)
-		s.sid = b.st.CreateSession(c.client, "", c.expiry, b.logged)
+		s = b.newSession(c.client, c.proof.user)
+		s.sid = b.st.CreateSession(c.client, s.user, c.expiry, b.logged)
 		b.st.UpdateSession(s.sid, c.expiry, c.will.stored(), done)
 	}
 	c.saved.expiry, c.saved.will = c.expiry, c.will != nil
@@ -327,8 +342,9 @@ func (b *Broker) claimLocked(c *conn, s *session, disk chan error) {
 }
 
 // newSession makes a session known, with Broker.mu held.
-func (b *Broker) newSession(client string) *session {
-	s := &session{client: client}
+func (b *Broker) newSession(client, user string) *session {
+	s := &session{client: client, user: user}
+	s.rights.Store(b.access.Load().acl.rightsLocked(user, client))
 	s.member.sess = s
 	s.member.id = b.memberID()
 	b.sessions[client] = s
@@ -373,7 +389,7 @@ func (b *Broker) detach(c *conn) {
 		b.expireLater(s, 0)
 	}
 	b.mu.Unlock()
-	b.publishWill(now)
+	b.publishWill(s, now)
 }
 
 // endLocked ends a session for good (MQTT 5.0, 4.1). It gives the delayed will

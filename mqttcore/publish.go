@@ -44,6 +44,7 @@ type router struct {
 	current publication
 	name    []byte
 	props   []byte
+	topic   []byte // of the message under way
 	matches []match
 	many    int // matches of members that may have several
 	picked  []match
@@ -53,6 +54,8 @@ type router struct {
 	message *Message // for in-process subscribers: made once per message
 	kept    *kept    // for queues in memory: made once per message
 	noLocal *session // whose own messages it must not get
+	asked   *rights  // who was asked last whether current may be read
+	allowed bool     // what they said
 
 	frame  [4][]byte // QoS 0 packets, one per version and RETAIN: encoded once
 	single []byte    // with subscription identifiers: for one subscriber
@@ -112,6 +115,7 @@ func (b *Broker) giveRouter(r *router) {
 	r.pub.Topic, r.pub.Payload, r.pub.RawProps = nil, nil, nil
 	r.connect = packet.Connect{}
 	r.current = publication{}
+	r.topic, r.asked = nil, nil
 	r.message, r.kept = nil, nil
 	if cap(r.props) > readSize {
 		r.props = nil
@@ -136,7 +140,7 @@ func (r *router) flush() {
 // take collects one match from the tree.
 func (r *router) take(m *member, g grant) {
 	if m.share != nil {
-		if to, g, ok := m.share.pick(); ok {
+		if to, g, ok := m.share.pick(r); ok {
 			r.picked = append(r.picked, match{m: to, qos: g.qos(), asSent: g.asSent(), id: g.id})
 		}
 		return
@@ -155,6 +159,7 @@ func (r *router) take(m *member, g grant) {
 func (r *router) route(p *publication) (matched bool) {
 	r.matches, r.picked, r.routes, r.ids = r.matches[:0], r.picked[:0], r.routes[:0], r.ids[:0]
 	r.many, r.message, r.kept, r.noLocal = 0, nil, nil, p.from
+	r.topic, r.asked = p.topic, nil
 	for i := range r.frame {
 		r.frame[i] = r.frame[i][:0]
 	}
@@ -208,6 +213,9 @@ func (r *router) deliver(p *publication, m *match) {
 		return
 	}
 	s := m.m.sess
+	if !r.readable(s) {
+		return
+	}
 	retain := p.retain && m.asSent
 	ids := m.ids
 	if len(ids) == 0 && m.id != 0 {
@@ -233,6 +241,19 @@ func (r *router) deliver(p *publication, m *match) {
 	}
 	r.account(s.deliver(c, r, p, qos, retain, ids), p)
 	r.touch(c)
+}
+
+// readable says whether a session may read the message under way. Sessions
+// with the same rights next to each other are asked once.
+func (r *router) readable(s *session) bool {
+	rights := s.rights.Load()
+	if rights == nil {
+		return true
+	}
+	if rights != r.asked {
+		r.asked, r.allowed = rights, mayRead(rights, r.topic)
+	}
+	return r.allowed
 }
 
 // account counts what became of a delivery of p.

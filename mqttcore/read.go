@@ -123,7 +123,12 @@ func (c *conn) onPublish(r *router, p *packet.Publish) error {
 	if p.QoS == 2 {
 		typ = packet.PUBREC
 	}
-	if reason := c.b.forbidden(name); reason.Failed() {
+	if reason := c.b.forbidden(s.rights.Load(), name); reason.Failed() {
+		if p.QoS == 2 && s.underWay(p.PacketID) {
+			reason = packet.Success // taken when it was allowed
+		} else {
+			c.b.count.deniedPublishes.add(1)
+		}
 		if p.QoS > 0 {
 			c.answer(typ, p.PacketID, reason)
 		}
@@ -233,12 +238,14 @@ func (c *conn) alias(p *packet.Publish) ([]byte, error) {
 }
 
 // forbidden judges a topic that a client publishes to.
-func (b *Broker) forbidden(name []byte) packet.Reason {
+func (b *Broker) forbidden(r *rights, name []byte) packet.Reason {
 	switch {
 	case name[0] == '$' && (bytes.HasPrefix(name, []byte("$SYS/")) || string(name) == "$SYS"):
 		return packet.NotAuthorized // ours alone
 	case topic.Levels(name) > b.cfg.MaxTopicLevels:
 		return packet.TopicNameInvalid
+	case !mayWrite(r, name):
+		return packet.NotAuthorized
 	}
 	return packet.Success
 }

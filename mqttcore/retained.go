@@ -192,6 +192,9 @@ func (b *Broker) sendRetained(r *router, c *conn, filter string, g grant) {
 		id = []uint32{g.id}
 	}
 	b.eachRetained(filter, func(p *publication) {
+		if !mayRead(s.rights.Load(), p.topic) {
+			return
+		}
 		qos := min(p.qos, g.qos())
 		f := sent
 		switch {

@@ -28,6 +28,7 @@ type rig struct {
 	stop func()
 
 	gather time.Duration // of the store's commits
+	log    *slog.Logger  // nil: none
 }
 
 // start runs a broker on a free port of loopback. It stops with the test.
@@ -48,6 +49,9 @@ func (r *rig) up() {
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("SLUICE_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if r.log != nil {
+		log = r.log
 	}
 	st, err := store.Open(store.Options{Dir: r.dir, Log: log, CommitInterval: r.gather})
 	if err != nil {
@@ -110,9 +114,13 @@ func (r *rig) dial(v packet.Version) *client {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	c := &client{t: r.t, nc: nc, in: bufio.NewReader(nc), v: v}
+	return r.wrap(nc, v)
+}
+
+// wrap makes a client of a connection.
+func (r *rig) wrap(nc net.Conn, v packet.Version) *client {
 	r.t.Cleanup(func() { _ = nc.Close() })
-	return c
+	return &client{t: r.t, nc: nc, in: bufio.NewReader(nc), v: v}
 }
 
 // connect connects a client, which must be accepted. An empty id with clean

@@ -37,10 +37,12 @@ type session struct {
 	member
 	client string
 	sid    store.SID
+	rights atomic.Pointer[rights] // of its user; nil: all
 
 	conn atomic.Pointer[conn] // who may be sent messages: connected and told so
 
 	// Guarded by Broker.mu.
+	user    string        // whose it is; "": anonymous
 	owner   *conn         // the connection that has the session, or is about to
 	round   atomic.Uint64 // counts attach and detach: what a timer was set for
 	expiry  uint32        // seconds, when it was left
@@ -191,6 +193,10 @@ func (s *session) pumpMemory(c *conn) {
 				continue
 			}
 		}
+		if !mayRead(s.rights.Load(), q.m.topic) { // no longer
+			c.b.count.deniedDeliveries.add(1)
+			continue
+		}
 		send(s, c, q.m.topic, q.m.payload, &out)
 		c.b.count.published(len(q.m.payload))
 	}
@@ -226,6 +232,12 @@ func (s *session) pumpLog(c *conn) (rel pubrel, err error) {
 			s.win.sent(d.Seq, awaitPubcomp)
 			return pubrel{d.Seq, true}, nil
 		}
+		if !mayRead(s.rights.Load(), d.Topic) { // no longer
+			s.win.sent(d.Seq, settled)
+			s.queue.Drop(d.Seq, reasonDenied)
+			c.b.count.deniedDeliveries.add(1)
+			continue
+		}
 		out := packet.Outgoing{Dup: d.Sent, Retain: d.Retain, QoS: d.QoS, PacketID: packetID(d.Seq),
 			SubIDs: d.SubIDs, HasExpiry: d.HasExpiry, Expiry: d.Expiry, Props: d.Props}
 		if packet.PublishSize(c.version, len(d.Topic), len(d.Payload), &out) > c.maxPacket {
@@ -249,7 +261,10 @@ func (s *session) pumpLog(c *conn) (rel pubrel, err error) {
 	return rel, nil
 }
 
-const reasonTooLarge store.Reason = "larger than the client's maximum packet size"
+const (
+	reasonTooLarge store.Reason = "larger than the client's maximum packet size"
+	reasonDenied   store.Reason = "no longer allowed to its user"
+)
 
 // settle ends a handshake: the client has the message, or refused it.
 func (s *session) settle(seq uint64) {
@@ -330,6 +345,13 @@ func (s *session) received(pid uint16) (known, pending bool) {
 	}
 	s.inbound.add(pid)
 	return false, s.uncommitted > 0
+}
+
+// underWay says that a QoS 2 message was received and is not released.
+func (s *session) underWay(pid uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inbound.has(pid)
 }
 
 // forget takes an identifier out again.

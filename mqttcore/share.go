@@ -50,8 +50,9 @@ func (s *share) remove(m *member) (existed bool, left int) {
 }
 
 // pick chooses who gets the next message: in turn among those connected; if
-// nobody is, among those whose queue is durable.
-func (s *share) pick() (*member, grant, bool) {
+// nobody is, among those whose queue is durable. Who may not read the topic is
+// passed over.
+func (s *share) pick(r *router) (*member, grant, bool) {
 	p := s.list.Load()
 	if p == nil || len(*p) == 0 {
 		return nil, grant{}, false
@@ -60,13 +61,13 @@ func (s *share) pick() (*member, grant, bool) {
 	start := int(s.turn.Add(1) % uint32(len(list)))
 	for i := range list {
 		o := &list[(start+i)%len(list)]
-		if o.m.sess.conn.Load() != nil {
+		if o.m.sess.conn.Load() != nil && r.readable(o.m.sess) {
 			return o.m, o.g, true
 		}
 	}
 	for i := range list {
 		o := &list[(start+i)%len(list)]
-		if o.m.sess.sid != 0 && o.g.qos() > 0 {
+		if o.m.sess.sid != 0 && o.g.qos() > 0 && r.readable(o.m.sess) {
 			return o.m, o.g, true
 		}
 	}

@@ -35,6 +35,13 @@ type Stats struct {
 	RetainedRefused uint64 // messages not retained for want of room
 	StoreRefused    uint64 // messages that the store did not take, reads it failed
 
+	LoginsFailed     uint64 // wrong user or password
+	LoginsHeld       uint64 // refused unheard after too many of those
+	DeniedPublishes  uint64 // messages dropped that their publisher may not send
+	DeniedSubscribes uint64 // filters refused
+	DeniedDeliveries uint64 // queued messages dropped whose reader may no longer read them
+	DeniedWills      uint64 // connections refused for their will, and wills not published
+
 	Panics            uint64 // connections ended by a fault of the program
 	ProtocolErrors    uint64 // connections ended for what the client sent
 	KeepAliveTimeouts uint64 // connections ended for what it did not
@@ -59,6 +66,8 @@ type counters struct {
 	bytesReceived, bytesSent, inprocess, dropped, expired, tooLarge, evicted        counter
 	panics, protocolErrors, keepAliveTimeouts, writeTimeouts, stalled               counter
 	retainedRefused, storeRefused, acceptErrors, misdialed                          counter
+	loginsFailed, loginsHeld                                                        counter
+	deniedPublishes, deniedSubscribes, deniedDeliveries, deniedWills                counter
 	payloadReceived, payloadSent, sessionsExpired                                   counter
 }
 
@@ -81,8 +90,11 @@ func (b *Broker) Stats() Stats {
 		InprocessPublished: c.inprocess.n.Load(),
 		PayloadReceived:    c.payloadReceived.n.Load(), PayloadSent: c.payloadSent.n.Load(),
 		SessionsExpired: c.sessionsExpired.n.Load(),
-		Dropped:            c.dropped.n.Load(), Expired: c.expired.n.Load(), TooLarge: c.tooLarge.n.Load(),
+		Dropped:         c.dropped.n.Load(), Expired: c.expired.n.Load(), TooLarge: c.tooLarge.n.Load(),
 		RetainedRefused: c.retainedRefused.n.Load(), StoreRefused: c.storeRefused.n.Load(),
+		LoginsFailed: c.loginsFailed.n.Load(), LoginsHeld: c.loginsHeld.n.Load(),
+		DeniedPublishes: c.deniedPublishes.n.Load(), DeniedSubscribes: c.deniedSubscribes.n.Load(),
+		DeniedDeliveries: c.deniedDeliveries.n.Load(), DeniedWills: c.deniedWills.n.Load(),
 		Panics: c.panics.n.Load(), ProtocolErrors: c.protocolErrors.n.Load(),
 		KeepAliveTimeouts: c.keepAliveTimeouts.n.Load(), WriteTimeouts: c.writeTimeouts.n.Load(), Stalled: c.stalled.n.Load(),
 		Evicted: c.evicted.n.Load(), AcceptErrors: c.acceptErrors.n.Load(), Misdialed: c.misdialed.n.Load(),

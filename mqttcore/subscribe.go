@@ -93,6 +93,11 @@ func (c *conn) subscribeAll(p *packet.Subscribe, id uint32, ack *packet.Suback) 
 			ack.Reasons = append(ack.Reasons, packet.TopicFilterInvalid)
 			continue
 		}
+		if !s.rights.Load().maySubscribe(f.inner) {
+			b.count.deniedSubscribes.add(1)
+			ack.Reasons = append(ack.Reasons, packet.NotAuthorized)
+			continue
+		}
 		g := grant{options: o.Options(), id: id}
 		known := s.filters.has(f.text)
 		if !known && s.filters.len() >= b.cfg.MaxSubscriptions {

@@ -149,7 +149,7 @@ func (b *Broker) ring(t timer) {
 		b.count.sessionsExpired.add(1)
 	}
 	b.mu.Unlock()
-	b.publishWill(w)
+	b.publishWill(s, w)
 }
 
 // willLater sets the timer of a delayed will: it comes with the end of the

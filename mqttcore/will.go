@@ -49,9 +49,14 @@ func willFrom(s *store.Will) *will {
 		hasExpiry: m.HasExpiry, expiry: m.Expiry, delay: s.Delay}
 }
 
-// publishWill publishes w; nil is none.
-func (b *Broker) publishWill(w *will) {
+// publishWill publishes the will w of s if its user may still do that; nil is
+// none.
+func (b *Broker) publishWill(s *session, w *will) {
 	if w == nil {
+		return
+	}
+	if !mayWrite(s.rights.Load(), w.topic) {
+		b.count.deniedWills.add(1)
 		return
 	}
 	b.say(&publication{topic: []byte(w.topic), payload: w.payload, props: w.props, qos: w.qos, retain: w.retain,

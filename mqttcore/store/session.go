@@ -118,6 +118,14 @@ func (ses *session) appendSess(b []byte) []byte {
 	return appendString(b, ses.user)
 }
 
+// OwnSession gives a session to another user.
+func (s *Store) OwnSession(sid SID, user string, done func(error)) {
+	s.change(sid, recSess, done, func(ses *session, b []byte) []byte {
+		ses.user = user
+		return ses.appendSess(b[:0])
+	})
+}
+
 // UpdateSession sets expiry and will (nil = none) of a session whose client has
 // just come (back).
 func (s *Store) UpdateSession(sid SID, expiry uint32, will *Will, done func(error)) {
