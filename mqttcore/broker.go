@@ -55,6 +55,7 @@ type Broker struct {
 	connected     int                // of them, those with a session
 	mostConnected int
 	sessions      map[string]*session
+	filterBytes   int64 // of the subscriptions of all sessions
 	shares        map[string]*share
 	shared        int              // sessions in shares, counted once in each
 	feeds         map[string]*feed // by consumer
@@ -107,6 +108,7 @@ func (b *Broker) restoreSessions() {
 				continue
 			}
 			s.filters.add(sub.Filter)
+			b.filterBytes += filterSize(sub.Filter)
 			b.enter(&s.member, f, grant{options: sub.Options, id: sub.SubID})
 		}
 		s.many.Store(s.filters.len() > 1)

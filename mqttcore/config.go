@@ -63,6 +63,12 @@ type Config struct {
 	MaxQueuedTotal int
 	// MaxSubscriptions bounds the subscriptions of one client (10000).
 	MaxSubscriptions int
+	// MaxSubscriptionBytes bounds what the subscriptions of all clients take in
+	// memory, roughly (64 MiB). At the bound new ones are refused.
+	MaxSubscriptionBytes int
+	// MaxSessions bounds the sessions of clients, connected or not (10000, at
+	// least MaxConnections). At the bound new ones are refused.
+	MaxSessions int
 	// MaxTopicLevels bounds the levels of a topic name or filter (64).
 	MaxTopicLevels int
 	// MaxRetainedBytes bounds what all retained messages take in memory
@@ -123,6 +129,8 @@ func (c Config) Validate() error {
 	between("max_queued_bytes", c.MaxQueuedBytes, 1<<10, 1<<30)
 	between("max_queued_total", c.MaxQueuedTotal, 1<<10, math.MaxInt)
 	between("max_subscriptions", c.MaxSubscriptions, 1, 1_000_000)
+	between("max_subscription_bytes", c.MaxSubscriptionBytes, 1<<10, math.MaxInt)
+	between("max_sessions", c.MaxSessions, 1, 10_000_000)
 	between("max_topic_levels", c.MaxTopicLevels, 1, 65536)
 	between("max_retained_bytes", c.MaxRetainedBytes, 1<<10, math.MaxInt)
 	positive := func(field string, d, low time.Duration) {
@@ -149,6 +157,8 @@ func (c Config) withDefaults() Config {
 	c.MaxQueuedBytes = cmp.Or(c.MaxQueuedBytes, 8<<20)
 	c.MaxQueuedTotal = cmp.Or(c.MaxQueuedTotal, 64<<20)
 	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 10_000)
+	c.MaxSubscriptionBytes = cmp.Or(c.MaxSubscriptionBytes, 64<<20)
+	c.MaxSessions = cmp.Or(c.MaxSessions, max(10_000, c.MaxConnections))
 	c.MaxTopicLevels = cmp.Or(c.MaxTopicLevels, 64)
 	c.MaxRetainedBytes = cmp.Or(c.MaxRetainedBytes, 64<<20)
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 10*time.Second)

@@ -169,7 +169,7 @@ func (c *conn) batch() error {
 	if err != nil {
 		return err
 	}
-	c.waitSpace()
+	c.waitSpace(c.b.cfg.MaxQueuedBytes)
 	return c.waitAcks()
 }
 

@@ -291,6 +291,10 @@ func (b *Broker) attach(c *conn, p *packet.Connect) (present bool, err error) {
 		b.mu.Unlock()
 		return false, bye(packet.ServerBusy, "too many connections")
 	}
+	if s == nil && len(b.sessions) >= b.cfg.MaxSessions {
+		b.mu.Unlock()
+		return false, bye(packet.QuotaExceeded, "too many sessions")
+	}
 	var last *will
 	former := s
 	if s != nil && p.CleanStart { // MQTT-3.1.2-4
@@ -396,6 +400,7 @@ func (b *Broker) detach(c *conn) {
 // that is due now.
 func (b *Broker) endLocked(s *session) *will {
 	for _, text := range s.filters.list {
+		b.filterBytes -= filterSize(text)
 		if f, err := b.parseFilter(text); err == nil {
 			b.leave(&s.member, f)
 		}

@@ -109,3 +109,17 @@ func (b *Broker) unqueueMemory(m *kept) {
 	}
 	b.memory.give(n)
 }
+
+// What a subscription takes in memory beside its filter, roughly; the levels
+// of the tree are counted apart.
+const subscriptionCost = 200
+
+// filterSize is what counts of a session's subscription. Filters are held
+// twice: by the session and by the levels of the tree.
+func filterSize(f string) int64 { return int64(2*len(f)) + subscriptionCost }
+
+// subscribable says whether there is room for one more subscription, with
+// Broker.mu held (Config.MaxSubscriptionBytes).
+func (b *Broker) subscribable(f string) bool {
+	return b.filterBytes+filterSize(f)+int64(b.tree.Levels())*levelCost <= int64(b.cfg.MaxSubscriptionBytes)
+}

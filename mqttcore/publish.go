@@ -19,6 +19,7 @@ type publication struct {
 	hasExpiry      bool
 	expiry         uint32 // seconds
 	live           bool   // see Message.Live
+	held           *kept  // the copy that is in memory already
 	from           *session
 	pid            uint16 // QoS 2 from a durable session: to be remembered
 	origin         string // see Message.Origin
@@ -331,6 +332,9 @@ func (r *router) copyFor(p *publication) *Message {
 
 // keep makes the copy that queues in memory share.
 func (r *router) keep(p *publication) *kept {
+	if p.held != nil {
+		return p.held
+	}
 	if r.kept == nil {
 		r.kept = r.b.keep(p)
 	}

@@ -43,8 +43,17 @@ func (k *kept) remaining(now time.Duration) (seconds uint32, alive bool) {
 	return uint32((left + time.Second - 1) / time.Second), true
 }
 
-// retainedCost is what a retained message takes beside its bytes, roughly.
-const retainedCost = 200
+// What retained messages take in memory beside their bytes, roughly: each
+// message, and each level of their topics.
+const (
+	retainedCost = 200
+	levelCost    = 120
+)
+
+// retainedSize is what all retained messages take.
+func (b *Broker) retainedSize() int64 {
+	return b.retainedBytes.Load() + int64(b.retained.Levels())*levelCost
+}
 
 // size is what counts against Config.MaxRetainedBytes.
 func (k *kept) size() int64 { return int64(k.bytes()) + retainedCost }
@@ -83,15 +92,17 @@ func (b *Broker) retainLocked(r *router, p *publication) bool {
 		if old, existed := b.retained.Get(topic); existed {
 			return k.size() - old.size()
 		}
-		return k.size()
+		return k.size() + levelCost // at least
 	}
-	room := func() bool { return b.retainedBytes.Load()+more() <= int64(b.cfg.MaxRetainedBytes) }
+	room := func() bool { return b.retainedSize()+more() <= int64(b.cfg.MaxRetainedBytes) }
 	if !room() && (!b.sweepLocked() || !room()) {
 		b.count.retainedRefused.add(1)
 		return false
 	}
-	b.retainedBytes.Add(more())
-	b.retained.Put(topic, k)
+	b.retainedBytes.Add(k.size())
+	if old, existed := b.retained.Put(topic, k); existed {
+		b.retainedBytes.Add(-old.size())
+	}
 	return true
 }
 
@@ -191,9 +202,9 @@ func (b *Broker) sendRetained(r *router, c *conn, filter string, g grant) {
 	if g.id != 0 {
 		id = []uint32{g.id}
 	}
-	b.eachRetained(filter, func(p *publication) {
+	b.eachRetained(filter, func(p *publication) bool {
 		if !mayRead(s.rights.Load(), p.topic) {
-			return
+			return true
 		}
 		qos := min(p.qos, g.qos())
 		f := sent
@@ -205,11 +216,14 @@ func (b *Broker) sendRetained(r *router, c *conn, filter string, g grant) {
 			if err := r.commitPatiently(b.ctx, &again, b.logged); err != nil {
 				b.storeRefused(err)
 			}
-			return
+			return true
 		case qos > 0:
 			r.kept = nil
 			f = s.deliver(c, r, p, qos, true, id)
 		default:
+			if !c.waitForRetained(r) {
+				return false
+			}
 			for i := range r.frame {
 				r.frame[i] = r.frame[i][:0]
 			}
@@ -217,15 +231,33 @@ func (b *Broker) sendRetained(r *router, c *conn, filter string, g grant) {
 		}
 		r.account(f, p)
 		r.touch(c)
+		return true
 	})
 }
 
-// eachRetained calls fn for the retained messages that match and are alive.
-func (b *Broker) eachRetained(filter string, fn func(p *publication)) {
+// waitForRetained holds the giving of retained messages at QoS 0 while their
+// subscriber does not take them: it asked for all of them and may have them as
+// fast as it likes. false: it is gone.
+func (c *conn) waitForRetained(r *router) bool {
+	if c.behind(c.b.cfg.MaxQueuedBytes / 2) {
+		r.flush()
+		c.waitSpace(c.b.cfg.MaxQueuedBytes / 2)
+	}
+	select {
+	case <-c.dead:
+		return false
+	default:
+		return true
+	}
+}
+
+// eachRetained calls fn for the retained messages that match and are alive,
+// until it returns false.
+func (b *Broker) eachRetained(filter string, fn func(p *publication) bool) {
 	now := b.clock()
 	var over []*kept
 	b.retained.Match(filter, func(name string, k *kept) bool {
-		p := publication{topic: []byte(name), payload: k.payload, props: k.props, qos: k.qos, retain: true, live: k.live, hasExpiry: k.hasExpiry}
+		p := publication{topic: []byte(name), held: k, payload: k.payload, props: k.props, qos: k.qos, retain: true, live: k.live, hasExpiry: k.hasExpiry}
 		if k.hasExpiry {
 			var alive bool
 			if p.expiry, alive = k.remaining(now); !alive {
@@ -233,8 +265,7 @@ func (b *Broker) eachRetained(filter string, fn func(p *publication)) {
 				return true
 			}
 		}
-		fn(&p)
-		return true
+		return fn(&p)
 	})
 	for _, k := range over {
 		b.expireRetained(k)

@@ -71,9 +71,13 @@ type queued struct {
 	cost   int // bytes, as counted against Config.MaxQueuedBytes
 }
 
-// queuedCost is what a queued message takes beside its bytes, roughly: without
-// it a flood of empty messages would not be bounded.
-const queuedCost = 200
+// What a queued message takes beside its bytes, roughly: without it a flood of
+// empty messages would not be bounded. heldCost is for one that is in memory in
+// any case, as retained ones are.
+const (
+	queuedCost = 200
+	heldCost   = 64
+)
 
 // deliver sends a QoS 1 or 2 message to a session in memory, now or when its
 // window opens. It tells what became of it.
@@ -94,6 +98,9 @@ func (s *session) deliver(c *conn, r *router, p *publication, qos byte, retain b
 	}
 	q := queued{qos: qos, retain: retain, cost: size + queuedCost}
 	q.m = r.keep(p)
+	if p.held != nil {
+		q.cost = heldCost
+	}
 	if s.waitBytes+q.cost > c.b.cfg.MaxQueuedBytes || !c.b.queueMemory(q.m) {
 		s.dropped++
 		return dropped

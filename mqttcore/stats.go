@@ -82,7 +82,7 @@ func (c *counters) published(payload int) {
 func (b *Broker) Stats() Stats {
 	c := &b.count
 	s := Stats{
-		QueuedBytes: uint64(max(b.memory.used.Load(), 0)), Retained: b.retained.Len(), RetainedBytes: uint64(b.retainedBytes.Load()),
+		QueuedBytes: uint64(max(b.memory.used.Load(), 0)), Retained: b.retained.Len(), RetainedBytes: uint64(b.retainedSize()),
 		Connects: c.connects.n.Load(), Refused: c.refused.n.Load(),
 		MessagesReceived: c.messagesReceived.n.Load(), MessagesSent: c.messagesSent.n.Load(),
 		PublishReceived: c.publishReceived.n.Load(), PublishSent: c.publishSent.n.Load(),

@@ -3,6 +3,7 @@ package mqttcore
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"sluice/mqttcore/packet"
 	"sluice/mqttcore/store"
@@ -52,7 +53,11 @@ func (c *conn) onSubscribe(r *router, p *packet.Subscribe) error {
 	}
 	ack := &r.suback
 	ack.PacketID, ack.Reasons = p.PacketID, ack.Reasons[:0]
-	news, save := c.subscribeAll(p, id, ack)
+	var news []fresh
+	var save []store.Subscription
+	for some := range slices.Chunk(p.Filters, lockedFilters) {
+		news, save = c.subscribeSome(some, id, ack, news, save)
+	}
 	if len(save) > 0 {
 		r.flush()
 		err := b.await(func(done func(error)) {
@@ -80,14 +85,17 @@ type fresh struct {
 	g      grant
 }
 
-// subscribeAll enters the subscriptions and fills in the answer. save is what
-// the store must know.
-func (c *conn) subscribeAll(p *packet.Subscribe, id uint32, ack *packet.Suback) (news []fresh, save []store.Subscription) {
+// lockedFilters is how many filters are entered before others have their turn.
+const lockedFilters = 256
+
+// subscribeSome enters subscriptions and adds to the answer, to those that
+// retained messages are due to and to what the store must know.
+func (c *conn) subscribeSome(filters []packet.Filter, id uint32, ack *packet.Suback, news []fresh, save []store.Subscription) ([]fresh, []store.Subscription) {
 	b, s := c.b, c.sess
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for i := range p.Filters {
-		o := &p.Filters[i]
+	for i := range filters {
+		o := &filters[i]
 		f, err := b.parseFilter(string(o.Topic))
 		if err != nil {
 			ack.Reasons = append(ack.Reasons, packet.TopicFilterInvalid)
@@ -100,12 +108,13 @@ func (c *conn) subscribeAll(p *packet.Subscribe, id uint32, ack *packet.Suback) 
 		}
 		g := grant{options: o.Options(), id: id}
 		known := s.filters.has(f.text)
-		if !known && s.filters.len() >= b.cfg.MaxSubscriptions {
+		if !known && (s.filters.len() >= b.cfg.MaxSubscriptions || !b.subscribable(f.text)) {
 			ack.Reasons = append(ack.Reasons, packet.QuotaExceeded)
 			continue
 		}
 		if !known {
 			s.filters.add(f.text)
+			b.filterBytes += filterSize(f.text)
 			if s.filters.len() > 1 {
 				s.many.Store(true)
 			}
@@ -149,6 +158,7 @@ func (c *conn) onUnsubscribe(r *router, p *packet.Unsubscribe) error {
 		case b.leave(&s.member, f):
 			ack.Reasons = append(ack.Reasons, packet.Success)
 			s.filters.remove(f.text)
+			b.filterBytes -= filterSize(f.text)
 			gone = append(gone, f.text)
 		default:
 			ack.Reasons = append(ack.Reasons, packet.NoSubscriptionExisted)
@@ -211,8 +221,9 @@ func (b *Broker) Subscribe(filter string, fn func(m *Message)) (cancel func()) {
 	l.member.live = l
 	l.member.id = b.memberID()
 	b.tree.Set(filter, &l.member, grant{options: 2})
-	b.eachRetained(filter, func(p *publication) {
+	b.eachRetained(filter, func(p *publication) bool {
 		fn(&Message{Topic: string(p.topic), Payload: p.payload, QoS: p.qos, Retain: true, Properties: propertiesOf(p), Live: p.live})
+		return true
 	})
 	return func() { b.tree.Delete(filter, &l.member) }
 }

@@ -132,21 +132,35 @@ func (c *conn) congested() bool {
 	o := &c.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if size := o.size(); o.err != nil || size < c.b.cfg.MaxQueuedBytes/2 && (size <= freeBytes || !c.b.memory.spent()) {
+	if o.err != nil || !c.over(c.b.cfg.MaxQueuedBytes/2) {
 		return false
 	}
 	o.hungry = true
 	return true
 }
 
+// over says that limit bytes wait, or more than is free to each client while
+// all together have reached their bound. The caller holds mu.
+func (c *conn) over(limit int) bool {
+	size := c.out.size()
+	return size >= limit || size > freeBytes && c.b.memory.spent()
+}
+
+// behind says that a writer waits for the client and that limit bytes do.
+func (c *conn) behind(limit int) bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.err == nil && c.out.writing && c.over(limit)
+}
+
 // waitSpace holds the reading of a client that does not read what it asked
-// for. It ends with the connection at the latest, and that within
+// for, while limit bytes wait for it. It ends with the connection at the latest, and that within
 // Config.WriteTimeout.
-func (c *conn) waitSpace() {
+func (c *conn) waitSpace(limit int) {
 	o := &c.out
 	for {
 		o.mu.Lock()
-		if size := o.size(); o.err != nil || !o.writing || size < c.b.cfg.MaxQueuedBytes && (size <= freeBytes || !c.b.memory.spent()) {
+		if o.err != nil || !o.writing || !c.over(limit) {
 			o.mu.Unlock()
 			return
 		}

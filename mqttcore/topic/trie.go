@@ -25,7 +25,8 @@ type trie[P any] struct {
 	root node[P]
 	// gone stands in a table where a node was. It carries nothing and its
 	// level is in no topic, so that readers need not know it.
-	gone *node[P]
+	gone  *node[P]
+	nodes atomic.Int64 // without the root
 }
 
 func (t *trie[P]) init() {
@@ -72,6 +73,7 @@ func (t *trie[P]) grow(n *node[P], l level, last bool) *node[P] {
 			return p
 		}
 		p := &node[P]{level: l, parent: n}
+		t.nodes.Add(1)
 		n.plus.Store(p)
 		return p
 	}
@@ -85,6 +87,7 @@ func (t *trie[P]) grow(n *node[P], l level, last bool) *node[P] {
 		l.text = strings.Clone(l.text)
 	}
 	k := &node[P]{level: l, parent: n}
+	t.nodes.Add(1)
 	if kids == nil {
 		kids = newTable[P](1)
 		kids.add(k, t.gone)
@@ -105,6 +108,7 @@ func (t *trie[P]) prune(n *node[P]) {
 	for n != &t.root && n.own.Load() == nil && n.rest.Load() == nil &&
 		n.kids.Load() == nil && n.plus.Load() == nil {
 		up := n.parent
+		t.nodes.Add(-1)
 		if n.level.text == "+" {
 			up.plus.Store(nil)
 		} else {
