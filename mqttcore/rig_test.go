@@ -29,6 +29,7 @@ type rig struct {
 
 	gather time.Duration // of the store's commits
 	log    *slog.Logger  // nil: none
+	disk   store.FS      // nil: the folder as it is
 }
 
 // start runs a broker on a free port of loopback. It stops with the test.
@@ -53,7 +54,7 @@ func (r *rig) up() {
 	if r.log != nil {
 		log = r.log
 	}
-	st, err := store.Open(store.Options{Dir: r.dir, Log: log, CommitInterval: r.gather})
+	st, err := store.Open(store.Options{Dir: r.dir, Log: log, CommitInterval: r.gather, FS: r.disk})
 	if err != nil {
 		r.t.Fatal(err)
 	}
