@@ -26,7 +26,7 @@ type Rule struct {
 func validateRules(rules []Rule, bad func(field, format string, args ...any)) {
 	for i, r := range rules {
 		if r.User != "*" {
-			if err := checkUser(r.User); err != nil {
+			if err := CheckUser(r.User); err != nil {
 				bad(fmt.Sprintf("acl.%d.user", i), "%w", err)
 			}
 		}

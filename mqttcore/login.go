@@ -168,7 +168,7 @@ func (c *conn) authenticate(p *packet.Connect, until time.Time) error {
 	a := c.b.access.Load()
 	c.access = a
 	if name, ok := certificateName(c.nc); ok {
-		if err := checkUser(name); err != nil || p.HasUsername && p.Username != name {
+		if err := CheckUser(name); err != nil || p.HasUsername && p.Username != name {
 			c.b.count.loginsFailed.add(1)
 			c.b.log.Warn("login failed", "remote", remote(c.nc), "why", "the certificate is not for this user")
 			return bye(packet.NotAuthorized, "the certificate is not for this user")

@@ -13,6 +13,7 @@ func (b *Broker) Reload(cfg Config) error {
 		return err
 	}
 	b.keys.look()
+	b.keys.look()
 	a := newAccess(&cfg)
 	var out []*conn
 	b.mu.Lock()

@@ -103,16 +103,17 @@ func parseUser(line string) (name string, s secret, err error) {
 	if !ok {
 		return "", s, errors.New("expected name:hash, as `sluice passwd` writes it")
 	}
-	if err := checkUser(name); err != nil {
+	if err := CheckUser(name); err != nil {
 		return "", s, err
 	}
 	s, err = parseSecret(hash)
 	return name, s, err
 }
 
-// checkUser accepts what can be a user's name: what stands in one field of
-// the file and what the access rules don't take for something else.
-func checkUser(name string) error {
+// CheckUser says what is wrong with a user's name: it must be one field of the
+// users file, 1 to 256 bytes of UTF-8 without a colon, and nothing that the
+// access rules take for something else.
+func CheckUser(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the user name is empty")

@@ -22,7 +22,7 @@ var ErrNoUser = errors.New("no such user")
 // made with mode 0600. created says that the user is new. See [DeleteUser] for
 // how the file is changed.
 func SetUser(path, name string, password []byte) (created bool, err error) {
-	if err := checkUser(name); err != nil {
+	if err := CheckUser(name); err != nil {
 		return false, err
 	}
 	if len(password) == 0 || len(password) > maxPassword {

@@ -48,6 +48,7 @@ func sections() []section {
 	return []section{
 		{"[gateway]", gatewayTable.names()},
 		{"[broker]", brokerTable.names()},
+		{"[[broker.acl]]", aclTable.names()},
 		{"[web]", webTable.names()},
 		{"[[upstream]]", upstreamTable.names()},
 		{"the queue of [[upstream]]", queueTable.names()},
@@ -77,6 +78,8 @@ type rawBroker struct {
 	node
 	listen           []string
 	anonymous        bool
+	users            string
+	acl              []rawACL
 	maxConnections   int
 	maxPacketSize    int
 	receiveMaximum   uint16
@@ -93,6 +96,8 @@ var brokerTable = table[rawBroker]{
 	key("listen", list(checked(`an address such as "tcp://127.0.0.1:1883"`, checkListen), `addresses such as ["tcp://127.0.0.1:1883"]`),
 		func(b *rawBroker) *[]string { return &b.listen }),
 	key("anonymous", boolean, func(b *rawBroker) *bool { return &b.anonymous }),
+	key("users", text("the path of a users file"), func(b *rawBroker) *string { return &b.users }),
+	key("acl", tables(aclTable, "[[broker.acl]]", newACL), func(b *rawBroker) *[]rawACL { return &b.acl }),
 	key("max_connections", integer[int](1, 1_000_000), func(b *rawBroker) *int { return &b.maxConnections }),
 	key("max_packet_size", size[int](64, 256*mib), func(b *rawBroker) *int { return &b.maxPacketSize }),
 	key("receive_maximum", integer[uint16](1, 65535), func(b *rawBroker) *uint16 { return &b.receiveMaximum }),

@@ -61,6 +61,7 @@ func (b *binder) buildBroker(f *rawFile, cfg *Config) {
 		SessionExpiryMax: r.sessionExpiryMax,
 		MaxInflight:      r.maxInflight,
 	}
+	b.buildAccess(r, cfg)
 	cfg.Store.CommitInterval = r.durability
 	seen := uses{}
 	for i, listen := range r.listen {
@@ -69,8 +70,8 @@ func (b *binder) buildBroker(f *rawFile, cfg *Config) {
 		if !strings.HasSuffix(hostport, ":0") {
 			seen.claim(b, listen, at, fmt.Sprintf("the broker listens on %s already", listen))
 		}
-		if !r.anonymous && b.fine(at) && !loopback(hostport) {
-			b.warn(at, "set anonymous = true to let everyone in who can reach it",
+		if r.nobodyElse() && b.fine(at) && !loopback(hostport) {
+			b.warn(at, `give clients passwords with sluice passwd and the key "users", or set anonymous = true to let everyone in who can reach it`,
 				"%s lets clients of this machine in only", listen)
 		}
 	}
