@@ -5,7 +5,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -27,6 +29,10 @@ const stopLimit = 5 * time.Second
 
 // run is `sluice run`.
 func run(ctx context.Context, o cli.RunOptions) error {
+	// Before all else: one that comes early must not end the program.
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGHUP)
+	defer signal.Stop(told)
 	cfg, err := config.Load(o.Config)
 	if err != nil {
 		return cli.ConfigError(err)
@@ -40,6 +46,7 @@ func run(ctx context.Context, o cli.RunOptions) error {
 	if err != nil {
 		return err
 	}
+	g.group.add(newReloader(cfg, g.broker, told, log))
 	defer g.close()
 	return g.run(ctx, shown)
 }
