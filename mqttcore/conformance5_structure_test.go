@@ -11,7 +11,7 @@ import (
 func TestMQTT5(t *testing.T) {
 	r := start(t, Config{SysInterval: -1})
 	r.judge(t, structure5, connect5, will5, session5, connack5, retain5, publish5,
-		delivery5, acks5)
+		delivery5, acks5, subscribe5, unsubscribe5, end5)
 }
 
 // structure5 is about what packets are made of (chapters 1 and 2).

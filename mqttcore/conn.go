@@ -215,10 +215,8 @@ func (c *conn) part(err error) {
 		c.b.log.Debug("client refused", "remote", remote(c.nc), "err", err)
 		return
 	}
-	if reason != packet.Success && c.version == packet.V5 {
-		d := packet.Disconnect{Reason: reason}
-		c.append(d.Append(nil, c.version))
-		c.flush()
+	if reason != packet.Success {
+		c.lastWords(reason, err)
 	}
 	c.b.log.Debug("client gone", "client", c.client, "err", err)
 }
@@ -241,13 +239,8 @@ const (
 
 // evict ends the connection from another goroutine. Its reader closes it.
 func (c *conn) evict(reason packet.Reason, text string) {
-	if c.version == packet.V5 {
-		d := packet.Disconnect{Reason: reason}
-		c.append(d.Append(nil, c.version))
-		c.flush()
-	}
+	c.lastWords(reason, bye(reason, text))
 	c.out.mu.Lock()
-	c.giveUpLocked(bye(reason, text))
 	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 	c.out.mu.Unlock()
 }

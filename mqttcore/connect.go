@@ -178,7 +178,7 @@ func local(nc net.Conn) bool {
 
 // accept answers CONNECT and opens the way for messages.
 func (c *conn) accept(p *packet.Connect, present bool) {
-	c.append(c.connack(p, present))
+	c.welcome(c.connack(p, present))
 	c.b.count.messagesSent.add(1)
 	s := c.sess
 	s.mu.Lock()

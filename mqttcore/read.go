@@ -75,6 +75,10 @@ func (c *conn) handle(r *router, h packet.Header, body []byte) error {
 			return err
 		}
 		return c.onDisconnect(&r.disconnect)
+	case packet.AUTH:
+		if c.version == packet.V5 && h.Flags != 0 { // MQTT-3.15.1-1
+			return bye(packet.MalformedPacket, "flags of AUTH are not 0")
+		}
 	}
 	// A second CONNECT (MQTT-3.1.0-2), what only servers send, and AUTH, as no
 	// client here has agreed on a method (MQTT-4.12.0-6).

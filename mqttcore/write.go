@@ -46,6 +46,8 @@ type outbound struct {
 	taken   int           // bytes that the present writer holds
 	writing bool          // someone writes; who appends leaves flushing to him
 	err     error         // set once: no more bytes are taken
+	greeted bool          // CONNACK said yes
+	parting bool          // what waits ends with DISCONNECT
 	dirty   bool          // someone has promised to flush
 	held    int           // bytes asked from Broker.memory, beyond freeBytes
 	hungry  bool          // service wants to be called when all is written
@@ -192,7 +194,7 @@ func (c *conn) flush() {
 	o := &c.out
 	o.mu.Lock()
 	o.dirty = false
-	if o.writing || o.err != nil || !c.unwritten() {
+	if o.writing || o.err != nil && !o.parting || !c.unwritten() {
 		o.mu.Unlock()
 		return
 	}
