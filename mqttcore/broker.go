@@ -51,9 +51,10 @@ type Broker struct {
 
 	mu            sync.Mutex
 	closing       bool
-	conns         map[*conn]struct{} // open, whatever their state
-	connected     int                // of them, those with a session
+	conns         map[*conn]uint64 // open, whatever their state: when it came, in turn
+	connected     int              // of them, those with a session
 	mostConnected int
+	arrivals      uint64 // connections, ever
 	sessions      map[string]*session
 	filterBytes   int64 // of the subscriptions of all sessions
 	shares        map[string]*share
@@ -67,7 +68,7 @@ func New(cfg Config, st *store.Store, log *slog.Logger) *Broker {
 	b := &Broker{
 		cfg: cfg.withDefaults(), st: st, log: log, clock: bootClock, ready: make(chan struct{}),
 		tree: topic.NewTree[*member, grant](), retained: topic.NewNames[*kept](),
-		conns: map[*conn]struct{}{}, sessions: map[string]*session{},
+		conns: map[*conn]uint64{}, sessions: map[string]*session{},
 		shares: map[string]*share{}, feeds: map[string]*feed{},
 	}
 	b.cfg.MaxConnections = fitConnections(cfg.MaxConnections, log)

@@ -9,6 +9,7 @@ import (
 // ClientStats is what is known of one client that has a session here.
 type ClientStats struct {
 	ID      string
+	User    string // whose the session is; empty: anonymous
 	Address string // where it comes from; empty while it is away
 	Version string // of MQTT: 3.1, 3.1.1 or 5.0; empty while it is away
 
@@ -38,6 +39,7 @@ type ClientStats struct {
 func (b *Broker) Clients() []ClientStats {
 	type look struct {
 		s       *session
+		user    string
 		expiry  uint32
 		left    time.Duration
 		filters int
@@ -45,13 +47,13 @@ func (b *Broker) Clients() []ClientStats {
 	b.mu.Lock()
 	looks := make([]look, 0, len(b.sessions))
 	for _, s := range b.sessions {
-		looks = append(looks, look{s, s.expiry, s.left, s.filters.len()})
+		looks = append(looks, look{s, s.user, s.expiry, s.left, s.filters.len()})
 	}
 	b.mu.Unlock()
 	all := make([]ClientStats, 0, len(looks))
 	now, clock := time.Now(), b.clock()
 	for _, l := range looks {
-		t := ClientStats{ID: l.s.client, Subscriptions: l.filters}
+		t := ClientStats{ID: l.s.client, User: l.user, Subscriptions: l.filters}
 		if c := l.s.conn.Load(); c != nil {
 			c.describe(&t)
 			l.expiry = c.saved.expiry

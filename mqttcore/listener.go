@@ -97,20 +97,44 @@ func (b *Broker) accept(ctx context.Context, l *listener) {
 	}
 }
 
+var errHesitant = errors.New("gave way to others before it said CONNECT")
+
+// hesitantLocked gives up the connection that has been without a session for
+// longest, nil if all have one: connections that never say CONNECT must not
+// keep those out that do.
+func (b *Broker) hesitantLocked() *conn {
+	var first *conn
+	for c, came := range b.conns {
+		if c.sess == nil && (first == nil || came < b.conns[first]) {
+			first = c
+		}
+	}
+	delete(b.conns, first)
+	return first
+}
+
 // open serves a new connection that came through no listener.
 func (b *Broker) open(nc net.Conn) { b.take(newConn(b, nc)) }
 
 // take serves a new connection on a goroutine of its own.
 func (b *Broker) take(c *conn) {
 	b.mu.Lock()
+	var hesitant *conn
+	if len(b.conns) >= b.cfg.MaxConnections+spare {
+		hesitant = b.hesitantLocked()
+	}
 	if b.closing || len(b.conns) >= b.cfg.MaxConnections+spare {
 		b.mu.Unlock()
 		b.count.refused.add(1)
 		_ = c.sock.Close()
 		return
 	}
-	b.conns[c] = struct{}{}
+	b.arrivals++
+	b.conns[c] = b.arrivals
 	b.mu.Unlock()
+	if hesitant != nil {
+		hesitant.shut(errHesitant)
+	}
 	b.tasks.Go(func() {
 		c.serve()
 		b.mu.Lock()
