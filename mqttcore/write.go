@@ -200,7 +200,7 @@ func (c *conn) flush() {
 	}
 	o.writing = true
 	if c.raw == nil {
-		c.drainLater(c.takeLocked(), 0)
+		c.drainLater(nil, 0)
 		o.mu.Unlock()
 		return
 	}
@@ -264,15 +264,18 @@ func (c *conn) drainLater(k *chunk, off int) {
 	c.b.tasks.Go(func() { c.drain(k, off) })
 }
 
-// drain writes k from off on and then all that is appended meanwhile.
+// drain writes k from off on, if it is not nil, and then all that is appended
+// meanwhile.
 func (c *conn) drain(k *chunk, off int) {
 	o := &c.out
 	for {
-		if err := c.writeAll(k.b[off:]); err != nil {
-			c.failWriter(err)
-			return
+		if k != nil {
+			if err := c.writeAll(k.b[off:]); err != nil {
+				c.failWriter(err)
+				return
+			}
+			putChunk(k)
 		}
-		putChunk(k)
 		o.mu.Lock()
 		o.taken = 0
 		if !c.unwritten() {
