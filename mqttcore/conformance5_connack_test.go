@@ -67,9 +67,11 @@ var connack5 = []statement{
 		// Taken over while it is connected, and after a restart.
 		own := start(r.t, Config{SysInterval: -1})
 		own.connect(packet.V5, "c", keep)
-		if _, ack := own.connect(packet.V5, "c", keep); !ack.SessionPresent {
+		c, ack := own.connect(packet.V5, "c", keep)
+		if !ack.SessionPresent {
 			r.t.Error("no session present where one was taken over")
 		}
+		c.close()
 		own.restart()
 		if _, ack := own.connect(packet.V5, "c", keep); !ack.SessionPresent {
 			r.t.Error("no session present after a restart")

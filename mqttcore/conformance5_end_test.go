@@ -152,6 +152,12 @@ func everyDisconnect(r *rig) {
 	c.expectFrame("e0 01 8e")
 	own := start(r.t, Config{SysInterval: -1})
 	c, _ = own.connect(packet.V5, "", with(packet.PropSessionExpiry, 100))
-	own.stop()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		own.stop()
+	}()
 	c.expectFrame("e0 01 8b")
+	c.close()
+	<-stopped
 }
