@@ -70,7 +70,9 @@ func (l *record) text() string {
 // startLogged is start with all that is logged.
 func startLogged(t testing.TB, cfg Config) (*rig, *record) {
 	t.Helper()
-	cfg.Listen = []string{"tcp://127.0.0.1:0"}
+	if cfg.Listen == nil {
+		cfg.Listen = []string{"tcp://127.0.0.1:0"}
+	}
 	l := &record{}
 	r := &rig{t: t, dir: t.TempDir(), cfg: cfg,
 		log: slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))}

@@ -6,13 +6,13 @@ import "sluice/mqttcore/packet"
 // place of those in force. Connections whose user is gone, has another
 // password or may no longer be anonymous end; for all others, connected or
 // not, the new rules hold from the next message on, also for those that are
-// queued already. Certificates are read anew if their files have changed. An error means that cfg is not valid and that nothing has
-// changed. The rest of cfg takes effect with the next start.
+// queued already. Certificates are read anew if their files have changed. An
+// error means that cfg is not valid and that nothing has changed. The rest of
+// cfg takes effect with the next start.
 func (b *Broker) Reload(cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	b.keys.look()
 	b.keys.look()
 	a := newAccess(&cfg)
 	var out []*conn
