@@ -99,7 +99,7 @@ func (a *acl) rights(user, client string) (r *rights, personal bool) {
 	if a == nil {
 		return nil, false
 	}
-	r = &rights{}
+	var read, write []string
 	for i := range a.rules {
 		rule := &a.rules[i]
 		if rule.User != "*" && rule.User != user {
@@ -114,12 +114,9 @@ func (a *acl) rights(user, client string) (r *rights, personal bool) {
 			}
 			return dst
 		}
-		r.read, r.write = fill(r.read, rule.Read), fill(r.write, rule.Write)
+		read, write = fill(read, rule.Read), fill(write, rule.Write)
 	}
-	if len(r.read) > plainFilters {
-		r.known = new(verdicts)
-	}
-	return r, personal
+	return &rights{newPermit(read), newPermit(write)}, personal
 }
 
 // substitute puts the names into a filter; false: one cannot be put in.

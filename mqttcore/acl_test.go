@@ -101,7 +101,7 @@ func TestVerdicts(t *testing.T) {
 		rule.Read = append(rule.Read, string(l)+"/+/x")
 	}
 	r, _ := newACL([]Rule{rule}).rights("", "")
-	if r.known == nil {
+	if r.read.known == nil {
 		t.Fatal("nothing is remembered")
 	}
 	rapid.Check(t, func(t *rapid.T) {
@@ -157,6 +157,7 @@ func TestAccessFilter(t *testing.T) {
 
 func BenchmarkMayRead(b *testing.B) {
 	for name, filters := range map[string][]string{
+		"1 filter":   {"home/#"},
 		"2 filters":  {"home/+/+/set", "home/#"},
 		"20 filters": strings.Fields(strings.Repeat("site/+/line/1/# ", 19) + "home/#"),
 	} {

@@ -13,7 +13,7 @@ import (
 // in whom they should not: each cause of their published advisories and bug
 // reports is a subtest. These concern other parts and are tested with them:
 //
-//   - 03, frames of WebSocket that do not end where packets do: TestWebSocket
+//   - 03, frames of WebSocket that do not end where packets do: TestMQTT5Ch6
 //   - 23, passwords on the command line: `sluice passwd` takes none (gateway/cli)
 //   - 28, hostile upstream servers: the bridge
 //   - 31, labels of metrics that an attacker names: gateway/web

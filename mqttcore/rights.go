@@ -10,15 +10,17 @@ import (
 // rights is what one client may do. nil allows everything. It does not change
 // but for what it remembers; any goroutine may ask it.
 type rights struct {
-	read, write []string
-	known       *verdicts // nil: asking the filters is as cheap
+	read, write permit
 }
 
-// plainFilters is up to how many filters are asked each time.
-const plainFilters = 4
+// permit is the filters of the topics that are allowed.
+type permit struct {
+	filters []string
+	known   *verdicts // nil: asking one filter is as cheap
+}
 
-// verdicts remembers for which topics read was allowed. A place is for the
-// topic that came last with its hash, so that it is bounded; nothing waits.
+// verdicts remembers which topics were allowed. A place is for the topic that
+// came last with its hash, so that it is bounded; nothing waits.
 type verdicts [256]atomic.Pointer[verdict]
 
 type verdict struct {
@@ -28,14 +30,19 @@ type verdict struct {
 
 var topicSeed = maphash.MakeSeed()
 
-// mayRead judges the name of a topic. It does not allocate, except for topics
-// that it does not remember.
-func mayRead[T ~string | ~[]byte](r *rights, name T) bool {
-	if r == nil {
-		return true
+func newPermit(filters []string) permit {
+	p := permit{filters: filters}
+	if len(filters) > 1 {
+		p.known = new(verdicts)
 	}
-	if r.known == nil {
-		return matchesAny(r.read, name)
+	return p
+}
+
+// allows judges the name of a topic. It does not allocate, except for topics
+// that it does not remember.
+func allows[T ~string | ~[]byte](p *permit, name T) bool {
+	if p.known == nil {
+		return matchesAny(p.filters, name)
 	}
 	var h uint64
 	switch n := any(name).(type) {
@@ -44,18 +51,13 @@ func mayRead[T ~string | ~[]byte](r *rights, name T) bool {
 	case []byte:
 		h = maphash.Bytes(topicSeed, n)
 	}
-	place := &r.known[h%uint64(len(r.known))]
+	place := &p.known[h%uint64(len(p.known))]
 	if v := place.Load(); v != nil && v.topic == string(name) {
 		return v.ok
 	}
-	v := &verdict{string(name), matchesAny(r.read, name)}
+	v := &verdict{string(name), matchesAny(p.filters, name)}
 	place.Store(v)
 	return v.ok
-}
-
-// mayWrite judges the name of a topic.
-func mayWrite[T ~string | ~[]byte](r *rights, name T) bool {
-	return r == nil || matchesAny(r.write, name)
 }
 
 func matchesAny[T ~string | ~[]byte](filters []string, name T) bool {
@@ -67,13 +69,19 @@ func matchesAny[T ~string | ~[]byte](filters []string, name T) bool {
 	return false
 }
 
+// mayRead judges the name of a topic.
+func mayRead[T ~string | ~[]byte](r *rights, name T) bool { return r == nil || allows(&r.read, name) }
+
+// mayWrite judges the name of a topic.
+func mayWrite[T ~string | ~[]byte](r *rights, name T) bool { return r == nil || allows(&r.write, name) }
+
 // maySubscribe judges a filter: something that it matches may be read. What
 // of it may is decided for each message.
 func (r *rights) maySubscribe(filter string) bool {
 	if r == nil {
 		return true
 	}
-	for _, f := range r.read {
+	for _, f := range r.read.filters {
 		if overlap(f, filter) {
 			return true
 		}
