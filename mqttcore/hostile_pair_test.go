@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sluice/mqttcore/packet"
 )
@@ -39,6 +40,8 @@ func (p *pair) run(pub, sub *client) error {
 		default:
 		}
 		pid := uint16(1 + n%60000)
+		late := time.Now().Add(patience)
+		_, _ = pub.nc.SetWriteDeadline(late), sub.nc.SetWriteDeadline(late)
 		b := message("steady", strconv.FormatUint(n, 10), 1, pid).Append(nil, pub.v)
 		if _, err := pub.nc.Write(b); err != nil {
 			return fmt.Errorf("message %d: %w", n, err)
