@@ -82,6 +82,9 @@ type Stats struct {
 	// in flight included; OldestBacklog is the age of the oldest of it.
 	Backlog, BacklogBytes uint64
 	OldestBacklog         time.Duration
+	// Dropped counts what was given up instead of forwarded, for whatever
+	// reason, over restarts.
+	Dropped uint64
 	// InFlight messages were sent and not acknowledged; Window is the most
 	// there may be on this connection.
 	InFlight, Window int
@@ -328,6 +331,7 @@ func (l *Link) Stats() Stats {
 	}
 	if q := l.queue.Load(); q != nil {
 		s.Backlog, s.BacklogBytes, s.OldestBacklog = q.Backlog()
+		s.Dropped = q.Dropped()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

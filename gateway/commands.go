@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,6 +56,7 @@ type commands struct {
 	broker  *mqttcore.Broker
 	log     *slog.Logger
 	targets map[string]*target // by set topic
+	devices []string           // topics of devices: what is sent below them is answered
 	workers []*worker
 	ready   chan struct{}
 	settled chan uint64 // sequence numbers whose result is durable
@@ -84,6 +86,39 @@ func (c *commands) add(p *adapters.Point, set, result string, w *worker) {
 	c.targets[set] = &target{point: p, result: result, worker: w}
 }
 
+// answerFor makes every command below a device's topic get an answer, also
+// for points that it does not have or that take none.
+func (c *commands) answerFor(deviceTopic string) { c.devices = append(c.devices, deviceTopic) }
+
+// filters are the subscriptions that bring all commands, each once.
+func (c *commands) filters() []string {
+	var all []string
+	for _, d := range c.devices {
+		all = append(all, d+"/+/set")
+	}
+	for set := range c.targets {
+		if !slices.ContainsFunc(all, func(f string) bool { return topicMatch(f, set) }) {
+			all = append(all, set)
+		}
+	}
+	return all
+}
+
+// topicMatch tells whether the filter of a device, with one + before the last
+// level, matches a topic.
+func topicMatch(filter, topic string) bool {
+	device := strings.TrimSuffix(filter, "+/set")
+	rest, below := strings.CutPrefix(topic, device)
+	point, isSet := strings.CutSuffix(rest, "/set")
+	return below && isSet && point != "" && !strings.Contains(point, "/")
+}
+
+// unknown answers a command for a point that takes none.
+func (c *commands) unknown(o *order, setTopic string) {
+	o.target = &target{point: &adapters.Point{Device: setTopic}, result: strings.TrimSuffix(setTopic, "/set") + "/result"}
+	c.refuse(o, errors.New("no point here takes commands: it is not in the configuration, or has no write"))
+}
+
 // String names the task.
 func (c *commands) String() string { return "commands" }
 
@@ -93,16 +128,16 @@ func (c *commands) Ready() <-chan struct{} { return c.ready }
 // Run takes commands until ctx ends, then lets those under way end.
 func (c *commands) Run(ctx context.Context) error {
 	var filters []mqttcore.Filter
-	for set := range c.targets {
-		filters = append(filters, mqttcore.Filter{Topic: set, QoS: 1})
+	for _, f := range c.filters() {
+		filters = append(filters, mqttcore.Filter{Topic: f, QoS: 1})
 	}
 	consumer, err := c.broker.Consumer(ctx, commandConsumer, filters)
 	if err != nil {
 		return err
 	}
 	defer consumer.Close()
-	for set := range c.targets {
-		defer c.broker.Subscribe(set, c.listen)()
+	for _, f := range filters {
+		defer c.broker.Subscribe(f.Topic, c.listen)()
 	}
 	var wg sync.WaitGroup
 	for _, w := range c.workers {
@@ -128,7 +163,12 @@ func (c *commands) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-consumer.Wake():
 		case m := <-c.live:
-			c.carry(&order{target: c.targets[m.Topic], at: time.Now(), props: m.Properties}, m.Payload)
+			o := &order{target: c.targets[m.Topic], at: time.Now(), props: m.Properties}
+			if o.target == nil {
+				c.unknown(o, m.Topic)
+				continue
+			}
+			c.carry(o, m.Payload)
 		case seq := <-c.settled:
 			consumer.Ack(seq)
 			open--
@@ -165,7 +205,7 @@ func (c *commands) listen(m *mqttcore.Message) {
 func (c *commands) take(d *mqttcore.Delivery) {
 	o := &order{seq: d.Seq, target: c.targets[string(d.Topic)], at: d.At}
 	if o.target == nil {
-		c.settle(o) // its point is no longer in the configuration
+		c.unknown(o, string(d.Topic))
 		return
 	}
 	var err error

@@ -41,9 +41,9 @@ type running struct {
 }
 
 // run starts all layers, calls ready when every task is, and stops them from
-// the top when ctx ends or a task fails. A signal is no error; a task that
+// the top when ctx ends or a task fails, after it has told stopping why. A signal is no error; a task that
 // fails or ends by itself is, and names itself.
-func (g *group) run(ctx context.Context, ready, stopping func()) error {
+func (g *group) run(ctx context.Context, ready func(), stopping func(why error)) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 
@@ -58,7 +58,7 @@ func (g *group) run(ctx context.Context, ready, stopping func()) error {
 		ready()
 		<-ctx.Done()
 	}
-	stopping()
+	stopping(context.Cause(ctx))
 
 	late := time.NewTimer(g.stopLimit)
 	defer late.Stop()

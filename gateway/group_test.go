@@ -61,6 +61,8 @@ func groupOf(j *journal, tasks ...*diary) *group {
 
 func nothing() {}
 
+func whatever(error) {}
+
 func TestGroupStartsUpwardsAndStopsDownwards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &journal{}
@@ -68,7 +70,7 @@ func TestGroupStartsUpwardsAndStopsDownwards(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		ctx, stop := context.WithCancel(ctx)
-		err := g.run(ctx, func() { j.note("ready"); stop() }, nothing)
+		err := g.run(ctx, func() { j.note("ready"); stop() }, whatever)
 		if err != nil {
 			t.Errorf("an asked-for stop is no error, got %v", err)
 		}
@@ -83,7 +85,7 @@ func TestGroupFailureStopsAllAndNamesTheTask(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &journal{}
 		g := groupOf(j, &diary{name: "store"}, &diary{name: "line rs485", fails: time.Hour}, &diary{name: "web"})
-		err := g.run(t.Context(), nothing, nothing)
+		err := g.run(t.Context(), nothing, whatever)
 		if err == nil || err.Error() != "line rs485: broke" {
 			t.Errorf("error = %v", err)
 		}
@@ -98,7 +100,7 @@ func TestGroupGivesUpOnATaskThatDoesNotStop(t *testing.T) {
 		g := groupOf(&journal{}, &diary{name: "stuck", lingers: time.Minute})
 		ctx, stop := context.WithCancel(t.Context())
 		began := time.Now()
-		err := g.run(ctx, stop, nothing)
+		err := g.run(ctx, stop, whatever)
 		if err == nil || !strings.Contains(err.Error(), "stuck still busy") {
 			t.Errorf("error = %v", err)
 		}

@@ -213,10 +213,14 @@ func (h *health) upstreams() []web.Upstream {
 	out := make([]web.Upstream, 0, len(h.g.links))
 	for i, l := range h.g.links {
 		s := l.Stats()
+		if s.Connected {
+			s.LastError = "" // of before: it would read as one of now
+		}
 		out = append(out, web.Upstream{
 			Name: h.g.cfg.Upstreams[i].Name, URL: h.g.cfg.Upstreams[i].URL, Connected: s.Connected, Since: s.Since,
 			LastError: s.LastError, BacklogMessages: s.Backlog, BacklogBytes: s.BacklogBytes,
 			OldestSeconds: s.OldestBacklog.Seconds(), Forwarded: s.Forwarded, Received: s.Received, DeadLettered: s.DeadLettered,
+			Dropped: s.Dropped,
 		})
 	}
 	return out

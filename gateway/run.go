@@ -15,6 +15,7 @@ import (
 	"sluice/adapters"
 	"sluice/adapters/line"
 	"sluice/adapters/modbus"
+	"sluice/adapters/sim"
 	"sluice/adapters/uart"
 	"sluice/bridge"
 	"sluice/gateway/cli"
@@ -91,6 +92,7 @@ type gateway struct {
 	store     *store.Store
 	broker    *mqttcore.Broker
 	links     []*bridge.Link
+	field     *sim.Field // nil where no line is simulated
 	lines     []*line.Line
 	pollers   map[string]*modbus.Poller // by line
 	listeners map[string]*uart.Listener // by line
@@ -130,8 +132,7 @@ func newGateway(cfg *config.Config, b *board, log *slog.Logger) (*gateway, error
 		up.Availability = g.health.availability()
 		g.links = append(g.links, bridge.New(up, g.broker, log))
 	}
-	field, err := newField(cfg, log)
-	if err != nil {
+	if g.field, err = newField(cfg, log); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -152,8 +153,8 @@ func newGateway(cfg *config.Config, b *board, log *slog.Logger) (*gateway, error
 		consumers = append(consumers, l)
 	}
 	g.group.add(consumers...)
-	if field != nil {
-		g.group.add(field)
+	if g.field != nil {
+		g.group.add(g.field)
 	}
 	var lines, devices []task
 	for _, l := range g.lines {
@@ -213,6 +214,7 @@ func (g *gateway) addDevice(d *config.Device) {
 			g.commands.add(p.Point, p.SetTopic(), p.ResultTopic(), w)
 		}
 	}
+	g.commands.answerFor(d.Topic)
 	if w != nil {
 		g.readings.onBack[d.Name] = w.deviceBack
 	}
@@ -234,8 +236,8 @@ func (g *gateway) run(ctx context.Context, shown *screen) error {
 			g.log.Warn("service manager not told", "error", err)
 		}
 	}
-	stopping := func() {
-		g.log.Info("stopping", "why", cause(ctx))
+	stopping := func(why error) {
+		g.log.Info("stopping", "why", why)
 		if err := notifyStopping(); err != nil {
 			g.log.Warn("service manager not told", "error", err)
 		}
@@ -258,10 +260,7 @@ func (g *gateway) consumers() []string {
 
 // addresses tells where the gateway can be reached.
 func (g *gateway) addresses() []string {
-	var all []string
-	for _, a := range g.broker.Addrs() {
-		all = append(all, "mqtt://"+a.String())
-	}
+	all := g.broker.URLs()
 	if a := g.web.Addr(); a != nil {
 		all = append(all, "http://"+a.String()+"/")
 	}
@@ -270,15 +269,10 @@ func (g *gateway) addresses() []string {
 
 // close gives back what newGateway opened. After run it finds nothing to do.
 func (g *gateway) close() {
+	if g.field != nil {
+		g.field.Close()
+	}
 	if err := g.store.Close(); err != nil {
 		g.log.Error("store not closed", "error", err)
 	}
-}
-
-// cause words why a context ended, for the log.
-func cause(ctx context.Context) string {
-	if err := context.Cause(ctx); err != nil {
-		return err.Error()
-	}
-	return "a task failed"
 }

@@ -187,6 +187,10 @@ func (k *Consumer) Backlog() (messages, bytes uint64, oldest time.Duration) {
 	return messages, bytes, k.queue.Oldest()
 }
 
+// Dropped counts the messages that were given up for the consumer, ever:
+// expired, over a quota, damaged, or by Drop.
+func (k *Consumer) Dropped() uint64 { return k.queue.Dropped() }
+
 // Limit bounds the bytes queued for the consumer; 0 = no bound of its own.
 // Beyond it the oldest messages go, counted and recorded by the store.
 func (k *Consumer) Limit(maxBytes uint64) { k.limit(maxBytes) }

@@ -258,7 +258,7 @@ func (c *Conn) read(p []byte, until time.Time) (int, error) {
 			return 0, c.lost(err)
 		}
 		if n > 0 {
-			c.line.meter.received(n)
+			c.line.heard(n)
 			return n, nil
 		}
 		if err := c.ended(); err != nil {

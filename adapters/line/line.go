@@ -40,7 +40,9 @@ type Line struct {
 	wire    wire
 	broken  error     // why the wire must be closed after the present job
 	told    string    // the reason for being closed that was told last
-	tries   int       // attempts to open since it was open last
+	tries   int       // attempts to open since something came in last
+	sound   bool      // something has come in since the port was opened
+	flapped bool      // the port was opened last and nothing came before it closed
 	fresh   bool      // nothing was heard since the port was opened
 	last    time.Time // when the last byte was on the wire
 	silence time.Duration
@@ -224,12 +226,15 @@ func (l *Line) connect(ctx context.Context) (wire, error) {
 func (l *Line) opened(w wire) {
 	l.wire, l.broken, l.fresh = w, nil, true
 	l.forget()
-	l.tries, l.told = 0, ""
+	l.sound = false
 	// What is sent at once might be taken for the end of a frame of before.
 	l.last = time.Now()
 	l.meter.opened()
 	l.lanes.admit()
-	l.log.Info("line is open", "port", l.cfg.Port)
+	if !l.flapped {
+		l.told = ""
+		l.log.Info("line is open", "port", l.cfg.Port)
+	}
 	for _, fn := range l.states {
 		fn(true, "")
 	}
@@ -237,20 +242,41 @@ func (l *Line) opened(w wire) {
 
 // closed closes the wire, if it is open, and tells why it is not.
 func (l *Line) closed(why error) {
-	if l.wire != nil {
+	wasOpen := l.wire != nil
+	if wasOpen {
 		l.wire.close()
 		l.wire, l.broken = nil, nil
+		if !l.sound { // accepted and dropped is no better than refused
+			l.tries++
+			l.flapped = true
+		}
 	}
 	l.lanes.shut(fmt.Errorf("%w: %w", ErrClosed, why))
 	reason := why.Error()
 	l.meter.closed(reason)
-	if reason == l.told {
+	known := reason == l.told
+	if known && !wasOpen {
 		return
 	}
-	l.told = reason
-	l.log.Warn("line is closed and will be tried again", "reason", reason)
+	if !known {
+		l.told = reason
+		l.log.Warn("line is closed and will be tried again", "reason", reason)
+	}
 	for _, fn := range l.states {
 		fn(false, reason)
+	}
+}
+
+// heard counts bytes that came in. The first ones prove that the line works.
+func (l *Line) heard(n int) {
+	l.meter.received(n)
+	if l.sound {
+		return
+	}
+	l.sound, l.tries, l.told = true, 0, ""
+	if l.flapped {
+		l.flapped = false
+		l.log.Info("line is open", "port", l.cfg.Port)
 	}
 }
 
@@ -301,7 +327,7 @@ func (l *Line) hear() error {
 		if n, err = l.wire.read(l.buf[:], time.Time{}); err != nil || n == 0 {
 			return err
 		}
-		l.meter.received(n)
+		l.heard(n)
 		l.tell(l.buf[:n], time.Now())
 		if n < len(l.buf) {
 			return nil // jobs may wait; the rest makes the next wait end at once

@@ -184,6 +184,9 @@ func (p *point) raw(v adapters.Value) (float64, error) {
 				return float64(n), nil
 			}
 		}
+		if len(p.Point.Names) == 0 {
+			return 0, fmt.Errorf("%q is not a number", v.String())
+		}
 		return 0, fmt.Errorf("%q is not one of the words of the point", v.String())
 	}
 	number, ok := v.Number()

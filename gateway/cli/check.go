@@ -11,7 +11,10 @@ import (
 )
 
 func newCheck() *cobra.Command {
-	var asJSON bool
+	var (
+		asJSON bool
+		given  string
+	)
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Validate a configuration and print everything that is wrong with it",
@@ -19,11 +22,14 @@ func newCheck() *cobra.Command {
 warning with its place. Exit status 0 if the gateway would start, else 78.`,
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file := ""
 			if len(args) == 1 {
-				file = args[0]
+				given = args[0]
 			}
-			cfg, err := config.Load(defaultConfig(file))
+			file, err := findConfig(given)
+			if err != nil {
+				return err
+			}
+			cfg, err := config.Load(file)
 			if asJSON {
 				return checkJSON(cmd, cfg, err)
 			}
@@ -38,6 +44,7 @@ warning with its place. Exit status 0 if the gateway would start, else 78.`,
 			return err
 		},
 	}
+	cmd.Flags().StringVarP(&given, "config", "c", "", "configuration `file`, as for run")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -59,6 +60,7 @@ func Main(ctx context.Context, args []string, run Runner) int {
 broker and relays them upstream through a durable queue.
 
 Exit status: 0 done, 1 failed while working, 2 wrong usage, 78 configuration error.`,
+		Version:       strings.TrimPrefix(BuildVersion().String(), "sluice "),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          usage(cobra.NoArgs),
@@ -109,14 +111,17 @@ func isUnknownCommand(root *cobra.Command, args []string) bool {
 	return err != nil
 }
 
-// defaultConfig finds the configuration file: the one given, ./config.toml,
-// or /etc/sluice/config.toml.
-func defaultConfig(given string) string {
+// findConfig finds the configuration file: the one given, ./config.toml, or
+// /etc/sluice/config.toml.
+func findConfig(given string) (string, error) {
 	if given != "" {
-		return given
+		return given, nil
 	}
-	if _, err := os.Stat("config.toml"); err == nil {
-		return "config.toml"
+	usual := []string{"config.toml", "/etc/sluice/config.toml"}
+	for _, file := range usual {
+		if _, err := os.Stat(file); err == nil {
+			return file, nil
+		}
 	}
-	return "/etc/sluice/config.toml"
+	return "", ConfigError(fmt.Errorf("no configuration: neither %s is there; name one with -c FILE", strings.Join(usual, " nor ")))
 }

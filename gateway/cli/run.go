@@ -14,7 +14,7 @@ func newRun(run Runner) *cobra.Command {
 		Short: "Run the gateway",
 		Long: `Runs the gateway until SIGTERM or SIGINT. Readings go to standard output, logs
 to standard error.`,
-		Args: usage(cobra.NoArgs),
+		Args: usage(noFile),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !slices.Contains([]string{"", "text", "json", "human"}, o.LogFormat) {
 				return usageError{fmt.Errorf("--log-format %q: expected text or json", o.LogFormat)}
@@ -22,7 +22,10 @@ to standard error.`,
 			if !slices.Contains([]string{"debug", "info", "warn", "error"}, o.LogLevel) {
 				return usageError{fmt.Errorf("--log-level %q: expected debug, info, warn or error", o.LogLevel)}
 			}
-			o.Config = defaultConfig(o.Config)
+			var err error
+			if o.Config, err = findConfig(o.Config); err != nil {
+				return err
+			}
 			return run(cmd.Context(), o)
 		},
 	}
@@ -32,4 +35,12 @@ to standard error.`,
 	f.StringVar(&o.LogLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVar(&o.Quiet, "quiet", false, "keep readings off the terminal")
 	return cmd
+}
+
+// noFile refuses arguments and tells where a file goes.
+func noFile(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%q: the configuration is given as -c %s", args[0], args[0])
+	}
+	return nil
 }

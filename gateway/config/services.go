@@ -53,7 +53,6 @@ func (b *binder) relative(path string) string {
 func (b *binder) buildBroker(f *rawFile, cfg *Config) {
 	r := &f.broker
 	cfg.Broker = mqttcore.Config{
-		Listen:           r.listen,
 		Anonymous:        r.anonymous,
 		MaxConnections:   r.maxConnections,
 		MaxPacketSize:    r.maxPacketSize,
@@ -63,25 +62,8 @@ func (b *binder) buildBroker(f *rawFile, cfg *Config) {
 	}
 	b.buildAccess(r, cfg)
 	cfg.Store.CommitInterval = r.durability
-	seen := uses{}
-	for i, listen := range r.listen {
-		at := element(r.at("listen"), i)
-		hostport := strings.TrimPrefix(listen, "tcp://")
-		if !strings.HasSuffix(hostport, ":0") {
-			seen.claim(b, listen, at, fmt.Sprintf("the broker listens on %s already", listen))
-		}
-		if r.nobodyElse() && b.fine(at) && !loopback(hostport) {
-			b.warn(at, `give clients passwords with sluice passwd and the key "users", or set anonymous = true to let everyone in who can reach it`,
-				"%s lets clients of this machine in only", listen)
-		}
-	}
 	cfg.Web = web.Config{Listen: f.web.listen}
-	for i, listen := range r.listen {
-		hostport := strings.TrimPrefix(listen, "tcp://")
-		if hostport == f.web.listen && !strings.HasSuffix(hostport, ":0") && b.fine(element(r.at("listen"), i), f.web.at("listen")) {
-			b.bad(element(r.at("listen"), i), "", "the web page listens on %s: expected another address", f.web.listen)
-		}
-	}
+	b.buildListeners(f, cfg)
 	b.sizeStore(f, cfg)
 }
 
@@ -95,12 +77,17 @@ const (
 	fewestSegments  = 4
 )
 
-// sizeStore gives the log room for the longest queue. Its segments grow with
-// the longest message, of which one must hold two, and shrink where they would
-// be too few.
+// roomFactor is how much more room the log gets than its queues may hold: a
+// commit takes whole pages of 4 KiB, however little is in it, and there is a
+// commit for each poll where messages come singly.
+const roomFactor = 4
+
+// sizeStore gives the log room for the queues of all upstreams. Its segments
+// grow with the longest message, of which one must hold two, and shrink where
+// they would be too few.
 func (b *binder) sizeStore(f *rawFile, cfg *Config) {
 	for i := range f.upstreams {
-		cfg.Store.MaxBytes = max(cfg.Store.MaxBytes, f.upstreams[i].queue.maxBytes)
+		cfg.Store.MaxBytes += roomFactor * f.upstreams[i].queue.maxBytes
 	}
 	cfg.Store.MaxBytes = cmp.Or(cfg.Store.MaxBytes, usualQueue)
 	const page = 4 * kib

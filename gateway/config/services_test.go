@@ -103,7 +103,7 @@ queue          = { max_bytes = "2GiB" }
 		office.QoS != 2 || office.QueueMaxBytes != 2*gib {
 		t.Errorf("given: %+v", office.Config)
 	}
-	if cfg.Store.MaxBytes != 2*gib {
+	if cfg.Store.MaxBytes != roomFactor*3*gib {
 		t.Errorf("the log may have %d bytes", cfg.Store.MaxBytes)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
@@ -117,7 +117,7 @@ queue          = { max_bytes = "2GiB" }
 
 func TestSmallQueue(t *testing.T) {
 	cfg := parse(t, "[[upstream]]\nname = \"a\"\nurl = \"mqtt://x\"\nout = [\"#\"]\nqueue = { max_bytes = \"1MiB\" }")
-	if s := cfg.Store; s.MaxBytes != mib || s.SegmentSize != 256*kib {
+	if s := cfg.Store; s.MaxBytes != roomFactor*mib || s.SegmentSize != mib {
 		t.Errorf("%d bytes in segments of %d", s.MaxBytes, s.SegmentSize)
 	}
 }

@@ -254,6 +254,14 @@ func (q *Queue) Len() (messages, bytes uint64) {
 	return q.ses.backlog()
 }
 
+// Dropped counts the deliveries that were given up: expired, over a quota,
+// damaged, or by Drop. It goes on over restarts.
+func (q *Queue) Dropped() uint64 {
+	q.ses.mu.Lock()
+	defer q.ses.mu.Unlock()
+	return q.ses.dropped
+}
+
 // Backlog is Len of the queue of a session, whether it is open or not.
 func (s *Store) Backlog(sid SID) (messages, bytes uint64) {
 	s.mu.Lock()
