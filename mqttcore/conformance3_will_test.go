@@ -13,6 +13,16 @@ func (r *rig) will3(id string, qos byte, retain bool) *client {
 	return c
 }
 
+// expectWill wants the will of the client of this name next.
+func (c *client) expectWill(id string) *packet.Publish {
+	c.t.Helper()
+	m := c.expectMessage("gone")
+	if string(m.Topic) != "will/"+id {
+		c.t.Errorf("will on %q, want that of %s", m.Topic, id)
+	}
+	return m
+}
+
 // mqtt3Will are the statements of the will.
 var mqtt3Will = []statement{
 	{"MQTT-3.1.2-8", func(r *rig) {
@@ -25,10 +35,11 @@ var mqtt3Will = []statement{
 			"taken over":                    func(*client) { r.connect(packet.V311, "end") },
 		} {
 			end(r.will3("end", 0, false))
-			if m := w.expectMessage("gone"); string(m.Topic) != "will/end" {
-				r.t.Errorf("%s: will on %q", about, m.Topic)
-			}
+			w.expectWill("end")
 			w.silent()
+			if r.t.Failed() {
+				r.t.Fatal(about)
+			}
 		}
 	}},
 	{"MQTT-3.1.2-9", func(r *rig) {
@@ -36,13 +47,13 @@ var mqtt3Will = []statement{
 		w.subscribe(2, "will/fields")
 		for qos := byte(0); qos <= 2; qos++ {
 			r.will3("fields", qos, qos == 1).close()
-			if m := w.expectMessage("gone"); m.QoS != qos {
+			if m := w.expectWill("fields"); m.QoS != qos {
 				r.t.Errorf("will of QoS %d comes with %d", qos, m.QoS)
 			}
 		}
 		late, _ := r.connect(packet.V311, "")
 		late.subscribe(2, "will/fields")
-		if m := late.expectMessage("gone"); !m.Retain || m.QoS != 1 {
+		if m := late.expectWill("fields"); !m.Retain || m.QoS != 1 {
 			r.t.Errorf("retained will: %+v", m)
 		}
 		refuses(packet.V311,
@@ -54,7 +65,8 @@ var mqtt3Will = []statement{
 		w := r.watch(packet.V311, "will/once", "will/end of once")
 		r.will3("once", 0, false).leave(0)
 		r.will3("once", 0, false).close()
-		w.expectMessage("gone")
+		w.expectWill("once")
+		w.silent()
 		c, _ := r.connect(packet.V311, "once", keep, func(p *packet.Connect) {
 			p.Will = &packet.Will{Topic: "will/once", Payload: []byte("of the session")}
 		})
@@ -63,7 +75,7 @@ var mqtt3Will = []statement{
 		c = r.back("once") // without a will
 		c.close()
 		r.will3("end of once", 0, false).close()
-		w.expectMessage("gone")
+		w.expectWill("end of once")
 		w.silent()
 	}},
 	{"MQTT-3.1.2-11", refuses(packet.V311,
