@@ -11,6 +11,11 @@
 // its queue is held in memory. All other deliveries stay in memory, bounded,
 // and what a full queue drops is counted.
 //
+// Who may connect is said by [Config.Users], by certificates and by where a
+// client comes from; what it may read and write by [Config.ACL], asked for each
+// message. A session belongs to its user. [Broker.Reload] changes the rules
+// under running clients.
+//
 // One goroutine per connection reads. Writing is done by whoever has
 // something for the connection, in one non-blocking write per batch; only a
 // connection that does not take its bytes gets a goroutine to wait for it.
