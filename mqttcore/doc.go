@@ -1,6 +1,7 @@
 // Package mqttcore is an MQTT broker for a gateway: MQTT 3.1, 3.1.1 and 5.0
 // for clients over TCP, and the same topics for the program it lives in,
 // through [Broker.Publish], [Broker.Subscribe] and [Broker.Consumer].
+// CONFORMANCE.md says which test holds it to which statement of the standards.
 //
 // It keeps one promise above all: a PUBACK or PUBREC leaves, and Publish
 // returns nil, only after the message is on disk for every durable session
