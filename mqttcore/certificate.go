@@ -1,9 +1,9 @@
 package mqttcore
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -145,7 +145,7 @@ func readKeys(cert, key, ca string) (*tls.Config, error) {
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		field, name := "cert", cert
-		if bytes.Contains(certPEM, []byte("-----BEGIN CERTIFICATE-----")) {
+		if hasCertificate(certPEM) {
 			field, name = "key", key
 		}
 		return nil, &fieldError{field, fmt.Errorf("%s: %w", name, err)}
@@ -167,6 +167,16 @@ func readKeys(cert, key, ca string) (*tls.Config, error) {
 	return cfg, nil
 }
 
+// hasCertificate says that text begins with a certificate that is well formed.
+func hasCertificate(text []byte) bool {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return false
+	}
+	_, err := x509.ParseCertificate(block.Bytes)
+	return err == nil
+}
+
 func readKeyFile(field, name string) ([]byte, error) {
 	info, err := os.Stat(name)
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > largestKeys) {
@@ -185,18 +195,17 @@ func readKeyFile(field, name string) ([]byte, error) {
 // validateKeys checks the keys of TLS, and that the listeners have what they
 // need.
 func (c *Config) validateKeys(bad func(field, format string, args ...any)) {
-	secure := false
 	for i, s := range c.Listen {
-		if e, err := parseEndpoint(s); err == nil && e.secure() {
-			if secure = true; c.Cert == "" {
-				bad(fmt.Sprintf("listen.%d", i), "%s needs the keys \"cert\" and \"key\": the files of a certificate and of its key", s)
-			}
+		if e, err := parseEndpoint(s); err == nil && e.secure() && c.Cert == "" {
+			bad(fmt.Sprintf("listen.%d", i), `%s needs the keys "cert" and "key": the files of a certificate and of its key`, s)
 		}
 	}
 	switch {
 	case c.Cert == "" && c.Key == "" && c.ClientCA == "":
-	case c.Cert == "":
+	case c.Cert == "" && c.Key != "":
 		bad("key", `"cert" is missing: the file of the certificate`)
+	case c.Cert == "":
+		bad("client_ca", `"cert" and "key" are missing: the files of our own certificate and of its key`)
 	case c.Key == "":
 		bad("cert", `"key" is missing: the file of the key of this certificate`)
 	default:
@@ -205,8 +214,5 @@ func (c *Config) validateKeys(bad func(field, format string, args ...any)) {
 		if errors.As(err, &at) {
 			bad(at.field, "%w", at.err)
 		}
-	}
-	if !secure && c.ClientCA != "" {
-		bad("client_ca", "only tls:// and wss:// ask for certificates, and the broker listens on neither")
 	}
 }

@@ -20,16 +20,6 @@ func address(b *binder, path string, v any) (int64, bool) {
 	return n, whole
 }
 
-// checkListen accepts where the broker may listen: tcp://host:port, where the
-// host may be left out for all interfaces and port 0 is any free port.
-func checkListen(s string) error {
-	scheme, hostport, ok := strings.Cut(s, "://")
-	if !ok || scheme != "tcp" {
-		return fmt.Errorf("%q does not begin with tcp://", s)
-	}
-	return checkHostPort(hostport)
-}
-
 // checkWebListen accepts host:port or nothing.
 func checkWebListen(s string) error {
 	if s == "" {

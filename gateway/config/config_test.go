@@ -15,6 +15,7 @@ import (
 
 	"sluice/adapters/line"
 	"sluice/adapters/modbus"
+	"sluice/mqttcore"
 )
 
 // parse is Parse of a file that must be valid.
@@ -63,6 +64,11 @@ func TestShipped(t *testing.T) {
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "cloud.password"), []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	certificate(t, dir, "server", time.Now().Add(50*day))
+	certificate(t, dir, "ca", time.Now().Add(50*day))
+	if _, err := mqttcore.SetUser(filepath.Join(dir, "users"), "panel", []byte("secret")); err != nil {
 		t.Fatal(err)
 	}
 	all, err := Parse(filepath.Join(dir, "config.toml"), []byte(uncomment(string(src))))

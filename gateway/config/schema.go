@@ -79,6 +79,9 @@ type rawBroker struct {
 	listen           []string
 	anonymous        bool
 	users            string
+	cert             string
+	key              string
+	clientCA         string
 	acl              []rawACL
 	maxConnections   int
 	maxPacketSize    int
@@ -97,6 +100,9 @@ var brokerTable = table[rawBroker]{
 		func(b *rawBroker) *[]string { return &b.listen }),
 	key("anonymous", boolean, func(b *rawBroker) *bool { return &b.anonymous }),
 	key("users", text("the path of a users file"), func(b *rawBroker) *string { return &b.users }),
+	key("cert", text("the path of a certificate"), func(b *rawBroker) *string { return &b.cert }),
+	key("key", text("the path of the certificate's key"), func(b *rawBroker) *string { return &b.key }),
+	key("client_ca", text("the path of the certificates that sign those of clients"), func(b *rawBroker) *string { return &b.clientCA }),
 	key("acl", tables(aclTable, "[[broker.acl]]", newACL), func(b *rawBroker) *[]rawACL { return &b.acl }),
 	key("max_connections", integer[int](1, 1_000_000), func(b *rawBroker) *int { return &b.maxConnections }),
 	key("max_packet_size", size[int](64, 256*mib), func(b *rawBroker) *int { return &b.maxPacketSize }),
