@@ -63,6 +63,7 @@ type Link struct {
 	since          time.Time
 	lastError      string
 	lastDeadLetter string
+	toldDeadLetter time.Time // when one was logged last
 	lastRefusal    string
 }
 
@@ -302,15 +303,22 @@ func (l *Link) noteRefusal(why string) {
 	}
 }
 
+// deadLetterPause is how long the log keeps silent about messages given up
+// after it named one; the count goes on.
+const deadLetterPause = 10 * time.Second
+
 func (l *Link) noteDeadLetter(topic, why string) {
 	l.deadLettered.Add(1)
 	l.mu.Lock()
-	text := topic + ": " + why
-	news := text != l.lastDeadLetter
-	l.lastDeadLetter = text
+	l.lastDeadLetter = topic + ": " + why
+	now := time.Now()
+	news := now.Sub(l.toldDeadLetter) >= deadLetterPause
+	if news {
+		l.toldDeadLetter = now
+	}
 	l.mu.Unlock()
 	if news {
-		l.log.Warn("message given up", "topic", topic, "why", why)
+		l.log.Warn("message given up", "topic", topic, "why", why, "given_up", l.deadLettered.Load())
 	}
 }
 

@@ -252,7 +252,7 @@ func (d *device) answered(b *block, now time.Time) {
 	b.next(now)
 	b.silent, b.busy, b.known = 0, 0, true
 	if b.bad {
-		b.bad = false
+		b.bad, b.badPause = false, 0
 		d.countBad()
 	}
 }

@@ -17,6 +17,8 @@ type block struct {
 	busy   int       // times in a row that the device was too busy
 	silent int       // times it alone found no answer while the device gave others
 	bad    bool      // the device says that it has no such register
+
+	badPause time.Duration // until it is asked again while bad
 }
 
 // plan merges the points of a device into reads: points of the same table and

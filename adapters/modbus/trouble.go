@@ -11,7 +11,8 @@ import (
 const (
 	busyPause   = 500 * time.Millisecond // after "busy"; the device is not asked that again sooner
 	busyLimit   = 3                      // times in a row after which the old value is called stale
-	badAgain    = time.Minute            // how often a register is tried that the device did not know
+	badFirst    = 4 * time.Second        // until a register is tried again that the device did not know
+	badAgain    = time.Minute            // the most that this pause doubles to
 	silentLimit = 3                      // rounds of silence after which a block is taken apart
 	longestHush = 30 * time.Second       // longest pause of a block that finds no answer
 )
@@ -45,7 +46,9 @@ func (d *device) unknown(b *block, why error, now time.Time) {
 		d.replace(b, b.split())
 		return
 	}
-	b.due = now.Add(max(badAgain, b.every))
+	// A device that just boots knows little of itself: ask soon, then seldom.
+	b.badPause = min(max(badFirst, 2*b.badPause), badAgain)
+	b.due = now.Add(max(b.badPause, b.every))
 	if !b.bad {
 		b.bad = true
 		d.poller.log.Warn("register is missing in the device", "device", d.cfg.Name, "point", b.points[0].Point.Name,

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"sluice/adapters"
 )
@@ -37,6 +38,9 @@ func newPoint(c PointConfig, match *regexp.Regexp) *point {
 // point's type.
 func (p *point) parse(text string) adapters.Value {
 	text = strings.TrimSpace(text)
+	if !utf8.ValidString(text) {
+		return adapters.Value{} // bytes that the line garbled
+	}
 	switch p.Type {
 	case Text:
 		return adapters.String(text)
@@ -48,10 +52,17 @@ func (p *point) parse(text string) adapters.Value {
 		return adapters.Bool(on)
 	}
 	number := p.number(text)
-	if number.IsNone() && p.Type == Auto && text != "" {
+	if number.IsNone() && p.Type == Auto && text != "" && !numeric(text) {
 		return adapters.String(text)
 	}
 	return number
+}
+
+// numeric tells a number that is none, like NaN, Inf or 1e999, from text: a
+// point must not change from numbers to text by it.
+func numeric(text string) bool {
+	_, err := strconv.ParseFloat(text, 64)
+	return err == nil || errors.Is(err, strconv.ErrRange)
 }
 
 func parseBool(text string) (on, ok bool) {
