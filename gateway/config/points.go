@@ -102,6 +102,9 @@ func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 		wire, text, hint := d.numbering.wireAddress(table, addresses[word])
 		if text != "" {
 			b.bad(p.at(word), hint, "%s", text)
+		} else if d.numbering != byManual && manualTable(addresses[word]) == word {
+			b.warn(p.at(word), `if it is one, set numbering = "40001" for the device`,
+				"%d looks like a number from a manual (%s), and is taken as an address on the wire", addresses[word], word)
 		}
 		c.Address = wire
 	}
