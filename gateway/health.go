@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"sluice/adapters"
 	"sluice/gateway/cli"
 	"sluice/gateway/web"
 	"sluice/mqttcore"
+	"sluice/mqttcore/store"
 )
 
 // healthEvery is the period of the health topics.
@@ -21,7 +23,14 @@ const healthEvery = 10 * time.Second
 type health struct {
 	g     *gateway
 	ready chan struct{}
+
+	mu     sync.Mutex
+	lost   uint64    // messages given up for want of room, when looked at last
+	lostAt time.Time // when that grew last; zero: not since the start
 }
+
+// lossShown is how long health names messages that were given up.
+const lossShown = time.Minute
 
 func newHealth(g *gateway) *health { return &health{g: g, ready: make(chan struct{})} }
 
@@ -41,9 +50,11 @@ func (h *health) availability() string { return h.topic("availability") }
 func (h *health) Run(ctx context.Context) error {
 	h.publish(ctx, h.availability(), []byte("online"), 1)
 	close(h.ready)
+	h.lost = h.g.store.Stats().Dropped[store.ReasonQuota] // of earlier runs
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
 	for {
+		h.look()
 		h.report(ctx)
 		select {
 		case <-tick.C:
@@ -117,6 +128,12 @@ func (h *health) Health() []string {
 	if err := h.g.store.Stats().Err; err != nil {
 		reasons = append(reasons, "the durable log accepts nothing: "+err.Error())
 	}
+	h.mu.Lock()
+	recent := !h.lostAt.IsZero() && time.Since(h.lostAt) < lossShown
+	h.mu.Unlock()
+	if recent {
+		reasons = append(reasons, "a queue is full: its oldest messages are being given up")
+	}
 	if h.g.readings.broken.Load() {
 		reasons = append(reasons, "the broker refuses readings")
 	}
@@ -124,6 +141,16 @@ func (h *health) Health() []string {
 		reasons = append(reasons, name+" makes no progress")
 	}
 	return reasons
+}
+
+// look notes whether messages were given up since the last look.
+func (h *health) look() {
+	lost := h.g.store.Stats().Dropped[store.ReasonQuota]
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if lost > h.lost {
+		h.lost, h.lostAt = lost, time.Now()
+	}
 }
 
 // Status implements web.Source.

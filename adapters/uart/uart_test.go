@@ -207,7 +207,7 @@ func TestListen(t *testing.T) {
 	b.say("9,H=4\nT=21.40,H=40\r\n")
 	r.next("g: online", "temp=21.4", "hum=40")
 	b.say("T=-3\nhello\n" + strings.Repeat("T=1", 60) + "\nT=nan,H=2\nT=22,")
-	r.next("temp=-3", "temp=invalid", "hum=2") // text, for its type is left open
+	r.next("temp=-3", "temp=invalid", "hum=2") // no number, and text would be another type
 	b.say("H=1\n")
 	r.next("temp=22", "hum=1")
 	s := u.Stats()[0]
