@@ -32,12 +32,12 @@ var delivery5 = []statement{
 			// Whichever comes first, the highest holds.
 			for i, qos := range []byte{1, 2, 0} {
 				filter := []string{r.name() + "/+", r.name() + "/#", r.name() + "/a"}[i]
-				c.subscribe(qos, filter)
+				c.subscribeWith(packet.Filter{Topic: []byte(filter), QoS: qos, RetainHandling: 2}, 0)
 			}
 			for qos := range byte(3) {
-				r.publish(r.name()+"/a", "x", qos, false)
-				if p := c.expectMessage("x"); p.QoS != qos {
-					r.t.Errorf("durable %v: QoS %d, want %d", durable, p.QoS, qos)
+				r.publish(r.name()+"/a", "x", qos, true)
+				if p := c.expectMessage("x"); p.QoS != qos || p.Retain {
+					r.t.Errorf("durable %v: QoS %d, want %d; RETAIN %v", durable, p.QoS, qos, p.Retain)
 				}
 			}
 			c.silent() // one copy each

@@ -33,6 +33,24 @@ var end5 = []statement{
 				}
 			}
 		}
+		// Taken over while it waits for its CONNACK.
+		own := &rig{t: r.t, dir: r.t.TempDir(), cfg: Config{SysInterval: -1, Listen: []string{"tcp://127.0.0.1:0"}}, gather: 100 * time.Millisecond}
+		own.up()
+		defer func() { own.stop() }()
+		first, second := own.dial(packet.V5), own.dial(packet.V5)
+		hello := &packet.Connect{Version: packet.V5, ClientID: "c"}
+		keep(hello)
+		first.send(hello)
+		await(r.t, "the session is there", func() bool { return own.Stats().Sessions == 1 })
+		second.send(hello)
+		if p := first.read(); p != nil {
+			if _, ok := p.(*packet.Connack); !ok {
+				r.t.Errorf("got %T before CONNACK", p)
+			}
+		}
+		first.close()
+		expect[*packet.Connack](second)
+		second.close()
 	}},
 	{"MQTT-3.14.1-1", rejects(packet.V5,
 		wrong{"flags 1", "@disconnect-5-flags", packet.MalformedPacket},

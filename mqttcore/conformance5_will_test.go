@@ -129,6 +129,12 @@ var will5 = []statement{
 			watch.expectMessage("gone")
 			time.Sleep(time.Hour)
 			watch.silent()
+			visit(false, 10, 60).close()
+			c = dial(packet.V5) // back in time, without a will
+			c.hello("c", with(packet.PropSessionExpiry, 60), func(p *packet.Connect) { p.CleanStart = false })
+			c.close()
+			time.Sleep(time.Hour)
+			watch.silent()
 			visit(false, 60, 10).close() // the session ends before the delay
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
