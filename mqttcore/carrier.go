@@ -1,6 +1,7 @@
 package mqttcore
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -21,8 +22,13 @@ type carrier struct {
 	sealing bool   // the writer of the connection is at it
 	out     *chunk // collected; nil: nothing
 
-	ended bool // no more reads; of the reading goroutine
+	// Of the reading goroutine.
+	ended bool              // no more reads
+	tail  [alertRecord]byte // last bytes before CONNECT was accepted
 }
+
+// alertRecord is the size of an alert that is not encrypted (RFC 8446, 6).
+const alertRecord = 7
 
 // answersLimit bounds what the layers answer by themselves to a client that
 // does not read it, in bytes.
@@ -102,6 +108,10 @@ func (w *carrier) Read(p []byte) (int, error) {
 			return 0, net.ErrClosed
 		}
 		n, err := c.sock.Read(p)
+		if !c.up {
+			kept := copy(w.tail[:], w.tail[min(n, alertRecord):])
+			copy(w.tail[kept:], p[max(0, n-alertRecord):n])
+		}
 		if n > 0 || !c.up || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
@@ -113,6 +123,14 @@ func (w *carrier) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// lastAlert gives the alert that the client ended with, if it did so in the
+// clear: OpenSSL does, as it has no key to write with before it trusts ours,
+// and crypto/tls takes that for a forged record.
+func (w *carrier) lastAlert() (tls.AlertError, bool) {
+	t := w.tail
+	return tls.AlertError(t[6]), t[0] == 21 && t[1] == 3 && t[3] == 0 && t[4] == 2
 }
 
 // Close does nothing: the socket is closed by the connection.

@@ -75,6 +75,12 @@ func (c *conn) noTLS(err error) error {
 	var record tls.RecordHeaderError
 	var theirs *tls.CertificateVerificationError
 	var alert *net.OpError
+	var said error // by the client
+	if a, ok := c.carrier.lastAlert(); ok {
+		said = a
+	} else if errors.As(err, &alert) && alert.Op == "remote error" {
+		said = alert.Err
+	}
 	switch {
 	case errors.As(err, &record):
 		if is := spoken(record.RecordHeader[:]); is != "" && is != "TLS" {
@@ -84,10 +90,10 @@ func (c *conn) noTLS(err error) error {
 	case errors.As(err, &theirs):
 		c.complain("TLS: the certificate of the client is not accepted", "err", theirs.Err,
 			"hint", "it must be signed by an authority in client_ca, be valid today and be meant for clients")
-	case errors.As(err, &alert) && alert.Op == "remote error":
-		c.complain("TLS: the client broke the handshake off", "err", alert.Err,
+	case said != nil:
+		c.complain("TLS: the client broke the handshake off", "err", said,
 			"hint", "if it is about a certificate: give the client the authority that signed ours, and call us by a name that is in it")
-	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), isClosed(err):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, os.ErrDeadlineExceeded), isClosed(err):
 	default:
 		c.complain("TLS handshake failed", "err", err)
 	}

@@ -381,3 +381,14 @@ func TestParseEndpoint(t *testing.T) {
 		}
 	}
 }
+
+// dialPlain opens a socket to the i-th of schemes and speaks nothing on it.
+func (r *rig) dialPlain(i int) *client {
+	r.t.Helper()
+	a := r.Addrs()[i]
+	nc, err := net.DialTimeout(a.Network(), a.String(), patience)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.wrap(nc, packet.V5)
+}
