@@ -64,7 +64,7 @@ func (c *conn) shakeHands() error {
 	case errors.As(err, &other):
 		return c.misdialed(other.is)
 	case errors.As(err, &refused):
-		c.complain("WebSocket refused", "why", refused.text)
+		c.complain("WebSocket refused: "+refused.kind, "why", refused.text)
 	}
 	return err
 }

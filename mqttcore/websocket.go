@@ -70,8 +70,12 @@ func (w *webConn) upgrade() error {
 			return !w.unread() // who does not read pongs gets none
 		},
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+	case req.Header.Get("Upgrade") == "":
 		return errors.Join(&misdial{is: "HTTP", err: err}, a.buf.Flush())
+	default:
+		return errors.Join(&refusal{http.StatusBadRequest, "bad request", err.Error()}, a.buf.Flush())
 	}
 	w.ws.SetReadLimit(-1) // the limits are those of MQTT
 	return nil
@@ -79,8 +83,8 @@ func (w *webConn) upgrade() error {
 
 // refusal is an answer of HTTP's.
 type refusal struct {
-	status int
-	text   string
+	status     int
+	kind, text string
 }
 
 func (e *refusal) Error() string { return "no WebSocket: " + e.text }
@@ -88,7 +92,7 @@ func (e *refusal) Error() string { return "no WebSocket: " + e.text }
 // judge looks at what the library does not, or differently.
 func (w *webConn) judge(req *http.Request) *refusal {
 	if req.URL.Path != webPath && req.URL.Path != "/" {
-		return &refusal{http.StatusNotFound, "MQTT is at " + webPath}
+		return &refusal{http.StatusNotFound, "wrong path", "MQTT is at " + webPath}
 	}
 	if req.Header.Get("Upgrade") == "" {
 		return nil // the library words it
@@ -96,7 +100,7 @@ func (w *webConn) judge(req *http.Request) *refusal {
 	if origin := req.Header.Get("Origin"); origin != "" {
 		u, err := url.Parse(origin)
 		if err != nil || u.Hostname() == "" || !strings.EqualFold(u.Hostname(), hostOf(req.Host)) {
-			return &refusal{http.StatusForbidden, fmt.Sprintf("a page of %q may not connect to %q", origin, req.Host)}
+			return &refusal{http.StatusForbidden, "page of another host", fmt.Sprintf("a page of %q may not connect to %q", origin, req.Host)}
 		}
 	}
 	for _, offered := range strings.Split(strings.Join(req.Header.Values("Sec-Websocket-Protocol"), ","), ",") {
@@ -106,7 +110,7 @@ func (w *webConn) judge(req *http.Request) *refusal {
 			}
 		}
 	}
-	return &refusal{http.StatusBadRequest, `offer the subprotocol "mqtt"`}
+	return &refusal{http.StatusBadRequest, "not for MQTT", `offer the subprotocol "mqtt"`}
 }
 
 // speaksForOthers says that a request may come from another machine although
