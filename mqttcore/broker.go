@@ -65,8 +65,12 @@ type Broker struct {
 // New prepares a broker over an opened store, with the sessions, consumers and
 // retained messages that it holds. It starts nothing. cfg must be valid.
 func New(cfg Config, st *store.Store, log *slog.Logger) *Broker {
+	return newBroker(cfg, st, log, bootClock)
+}
+
+func newBroker(cfg Config, st *store.Store, log *slog.Logger, clock func() time.Duration) *Broker {
 	b := &Broker{
-		cfg: cfg.withDefaults(), st: st, log: log, clock: bootClock, ready: make(chan struct{}),
+		cfg: cfg.withDefaults(), st: st, log: log, clock: clock, ready: make(chan struct{}),
 		tree: topic.NewTree[*member, grant](), retained: topic.NewNames[*kept](),
 		conns: map[*conn]uint64{}, sessions: map[string]*session{},
 		shares: map[string]*share{}, feeds: map[string]*feed{},
