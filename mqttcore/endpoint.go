@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -16,8 +17,6 @@ type endpoint struct {
 
 // longestSocket is the longest path of a socket file, in bytes (unix(7)).
 const longestSocket = 107
-
-const endpointForm = "tcp://host:port, tls://host:port, ws://host:port, wss://host:port or unix:///path"
 
 func parseEndpoint(s string) (endpoint, error) {
 	scheme, rest, ok := strings.Cut(s, "://")
@@ -61,7 +60,11 @@ func (e endpoint) url(a net.Addr) string {
 	case "tls":
 		return "mqtts://" + a.String()
 	case "unix":
-		return "unix://" + e.address
+		path, err := filepath.Abs(e.address)
+		if err != nil {
+			path = e.address
+		}
+		return "unix://" + path
 	}
 	return e.scheme + "://" + a.String() + webPath
 }

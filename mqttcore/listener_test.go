@@ -150,11 +150,9 @@ func (c *client) expectFlow(small, large string) {
 func TestListenersFlood(t *testing.T) {
 	ca := newAuthority(t, "authority")
 	cfg := everywhere(t, ca)
-	cfg.MaxQueuedBytes = 64 << 20
-	cfg.MaxQueuedTotal = 256 << 20
 	r := start(t, cfg)
 	trust := ca.trusting("")
-	const count = 30_000
+	const count = 10_000
 	one := message("flood/topic", strings.Repeat("x", 400), 0, 0).Append(nil, packet.V5)
 	for i, scheme := range schemes {
 		t.Run(scheme, func(t *testing.T) {
