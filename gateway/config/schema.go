@@ -48,6 +48,7 @@ func sections() []section {
 	return []section{
 		{"[gateway]", gatewayTable.names()},
 		{"[broker]", brokerTable.names()},
+		{"the queue of [broker]", waitingTable.names()},
 		{"[[broker.acl]]", aclTable.names()},
 		{"[web]", webTable.names()},
 		{"[[upstream]]", upstreamTable.names()},
@@ -89,13 +90,14 @@ type rawBroker struct {
 	sessionExpiryMax time.Duration
 	maxInflight      int
 	durability       time.Duration
+	rawLimits
 }
 
 func newBroker(n node) rawBroker {
 	return rawBroker{node: n, listen: []string{"tcp://127.0.0.1:1883"}}
 }
 
-var brokerTable = table[rawBroker]{
+var brokerTable = append(table[rawBroker]{
 	key("listen", list(checked(`an address such as "tcp://127.0.0.1:1883"`, checkListen), `addresses such as ["tcp://127.0.0.1:1883"]`),
 		func(b *rawBroker) *[]string { return &b.listen }),
 	key("anonymous", boolean, func(b *rawBroker) *bool { return &b.anonymous }),
@@ -110,7 +112,7 @@ var brokerTable = table[rawBroker]{
 	key("session_expiry_max", duration(second, 49710*day), func(b *rawBroker) *time.Duration { return &b.sessionExpiryMax }),
 	key("max_inflight", integer[int](1, 16384), func(b *rawBroker) *int { return &b.maxInflight }),
 	key("durability", durability, func(b *rawBroker) *time.Duration { return &b.durability }),
-}
+}, limitKeys...)
 
 // durability is how long a commit may gather what comes in. Both auto and
 // strict gather nothing on purpose: what arrives while one commit is being

@@ -60,6 +60,7 @@ func (b *binder) buildBroker(f *rawFile, cfg *Config) {
 		SessionExpiryMax: r.sessionExpiryMax,
 		MaxInflight:      r.maxInflight,
 	}
+	r.bound(&cfg.Broker)
 	b.buildAccess(r, cfg)
 	cfg.Store.CommitInterval = r.durability
 	cfg.Web = web.Config{Listen: f.web.listen}

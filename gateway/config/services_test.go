@@ -40,12 +40,21 @@ max_packet_size    = "4MiB"
 receive_maximum    = 7
 session_expiry_max = "7d"
 max_inflight       = 3
+max_keepalive      = "10m"
+max_retained_bytes = "2MiB"
+max_sessions       = 30
+max_subscriptions  = 40
+max_subscription_bytes = "3MiB"
+max_topic_levels   = 9
+queue              = { max_bytes = "64KiB", total = "1MiB" }
 durability         = "250ms"
 [web]
 listen = ""`)
 	want := mqttcore.Config{
 		Listen: []string{"tcp://:1884", "tcp://127.0.0.1:0"}, Anonymous: true, MaxConnections: 20, MaxPacketSize: 4 << 20,
 		ReceiveMaximum: 7, SessionExpiryMax: 7 * day, MaxInflight: 3,
+		MaxKeepAlive: 10 * time.Minute, MaxRetainedBytes: 2 << 20, MaxSessions: 30, MaxSubscriptions: 40,
+		MaxSubscriptionBytes: 3 << 20, MaxTopicLevels: 9, MaxQueuedBytes: 64 << 10, MaxQueuedTotal: 1 << 20,
 	}
 	if diff := cmp.Diff(want, cfg.Broker); diff != "" {
 		t.Errorf("broker (-want +got):\n%s", diff)
