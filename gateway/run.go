@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -43,11 +44,13 @@ func run(ctx context.Context, o cli.RunOptions) error {
 	for _, w := range cfg.Warnings {
 		log.Warn(w.Text, "file", w.File, "line", w.Line, "hint", w.Hint)
 	}
+	asRead := *cfg // the simulated field puts its ports into the other
+	asRead.Lines = slices.Clone(cfg.Lines)
 	g, err := newGateway(cfg, board, log)
 	if err != nil {
 		return err
 	}
-	g.group.add(newReloader(cfg, g.broker, told, log))
+	g.group.add(newReloader(&asRead, g.broker, told, log))
 	defer g.close()
 	return g.run(ctx, shown)
 }
