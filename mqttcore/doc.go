@@ -1,6 +1,6 @@
 // Package mqttcore is an MQTT broker for a gateway: MQTT 3.1, 3.1.1 and 5.0
-// for clients over TCP, and the same topics for the program it lives in,
-// through [Broker.Publish], [Broker.Subscribe] and [Broker.Consumer].
+// for clients over TCP, TLS, WebSocket and socket files, and the same topics
+// for the program it lives in, through [Broker.Publish], [Broker.Subscribe] and [Broker.Consumer].
 // CONFORMANCE.md says which test holds it to which statement of the standards.
 //
 // It keeps one promise above all: a PUBACK or PUBREC leaves, and Publish
@@ -20,4 +20,6 @@
 // One goroutine per connection reads. Writing is done by whoever has
 // something for the connection, in one non-blocking write per batch; only a
 // connection that does not take its bytes gets a goroutine to wait for it.
+// TLS and WebSocket turn bytes into other bytes in memory before that write;
+// they never wait for a client themselves.
 package mqttcore
