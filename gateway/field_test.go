@@ -80,6 +80,8 @@ name = "b"
 kind = "rtu"
 port = %q
 serial = "19200 8N1"
+timeout = "2s" # a busy machine is not what is tested
+retries = 3
 [[device]]
 name = "left"
 line = "a"
