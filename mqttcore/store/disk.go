@@ -23,7 +23,7 @@ type FS interface {
 	Create(name string, size int64) (File, error)
 	Rename(oldName, newName string) error
 	Remove(name string) error
-	// List names the files in a folder, "" for the top one, in no order.
+	// List names what is in a folder, "" for the top one, in no order.
 	List(folder string) ([]FileInfo, error)
 	// SyncDir makes creations, renames and removals durable.
 	SyncDir() error
@@ -35,6 +35,7 @@ type FS interface {
 type FileInfo struct {
 	Name string
 	Size int64
+	Odd  bool // not a regular file
 }
 
 // File is an open file.
@@ -125,6 +126,7 @@ func (d disk) List(folder string) ([]FileInfo, error) {
 	var files []FileInfo
 	for _, e := range entries {
 		if !e.Type().IsRegular() {
+			files = append(files, FileInfo{Name: e.Name(), Odd: true})
 			continue
 		}
 		info, err := e.Info()

@@ -15,6 +15,7 @@ const (
 	formatVersion  = 1
 	minSegmentSize = 64 << 10
 	maxSegmentSize = 16 << 20
+	maxSegment     = 1 << 39 // no id is as high; an LSN has 40 bits for it
 	defSegmentSize = 4 << 20
 )
 
@@ -81,7 +82,8 @@ func parseName(name, prefix, suffix string) (uint64, bool) {
 //	64  zero
 //
 // A snapshot begins with the same block, with the magic "SLUICESN", its LSN for
-// the segment id and size 0.
+// the segment id and size 0. So does the file with the identity of the store,
+// with the magic "SLUICEID".
 const (
 	segMagic  = "SLUICELG"
 	snapMagic = "SLUICESN"
@@ -126,7 +128,7 @@ func decodeHeader(b []byte, magic string) (h segHeader, ok bool, err error) {
 	h.ordinal = le.Uint64(b[40:])
 	h.time = le.Uint64(b[48:])
 	h.size = int64(le.Uint64(b[56:]))
-	if magic == snapMagic {
+	if magic != segMagic {
 		return h, h.size == 0, nil
 	}
 	return h, h.size >= minSegmentSize && h.size <= maxSegmentSize && h.size%blockSize == 0, nil

@@ -12,7 +12,7 @@ import (
 // checksums, and bytes under none: in a segment, in its footer and in a
 // snapshot. Opening and reading must neither panic nor run away.
 func FuzzFrame(f *testing.F) {
-	fs, _ := fiveMessages(&testing.T{}, true)
+	fs, _ := fiveMessages(&testing.T{}, true, false)
 	fs.Change(only(fs, "seg-"), func(b []byte) []byte {
 		records := store.RecordsOf(b)
 		f.Add(records)

@@ -12,21 +12,77 @@ const (
 	maxDamage     = 4096     // places remembered
 )
 
-// moveAside puts a whole file into quarantine, within its bound.
-func (s *Store) moveAside(name string) error {
+// moveAside puts a whole file into quarantine, within its bound. One that only
+// holds zeros has nothing to keep and is removed. Where neither can be done it
+// stays where it is, and is not used.
+func (s *Store) moveAside(name string) {
+	err := s.toQuarantine(name)
+	if err != nil {
+		s.log.Warn("store: damaged file stays, it is not used", "file", name, "error", err)
+	}
+	s.countQuarantine()
+}
+
+func (s *Store) toQuarantine(name string) error {
+	if s.blank(name) {
+		return s.fs.Remove(name)
+	}
 	if s.stats.QuarantinedBytes >= quarantineMax {
 		s.log.Warn("store: quarantine is full, a damaged file is removed", "file", name)
 		return s.fs.Remove(name)
 	}
-	f, err := s.fs.Create(quarantineFolder+"/"+name, 0)
-	if err == nil {
-		err = f.Close()
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	to, err := s.quarantineName(name)
+	if err != nil {
 		return err
 	}
-	s.stats.QuarantinedFiles++
-	return s.rename(name, quarantineFolder+"/"+name)
+	return s.rename(name, to)
+}
+
+// quarantineName finds a name there that is not taken by an earlier file.
+func (s *Store) quarantineName(name string) (string, error) {
+	to := quarantineFolder + "/" + name
+	for n := 1; ; n++ {
+		f, err := s.fs.Create(to, 0)
+		if err == nil {
+			// The folder is there now. A folder could not be renamed to a file.
+			return to, errors.Join(f.Close(), s.fs.Remove(to))
+		}
+		if !errors.Is(err, fs.ErrExist) || n == maxDamage {
+			return "", err
+		}
+		to = fmt.Sprintf("%s/%s.%d", quarantineFolder, name, n)
+	}
+}
+
+// blank says whether a file holds nothing but zeros.
+func (s *Store) blank(name string) bool {
+	f, err := s.fs.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b := make([]byte, frameTarget)
+	for off := int64(0); ; off += int64(len(b)) {
+		n, err := f.ReadAt(b, off)
+		if slices.ContainsFunc(b[:n], func(c byte) bool { return c != 0 }) {
+			return false
+		}
+		if n < len(b) {
+			return notEOF(err) == nil
+		}
+	}
+}
+
+// countQuarantine looks at what is set aside.
+func (s *Store) countQuarantine() {
+	aside, err := s.fs.List(quarantineFolder)
+	if err != nil {
+		s.log.Warn("store: quarantine cannot be read", "error", err)
+	}
+	s.stats.QuarantinedFiles, s.stats.QuarantinedBytes = len(aside), 0
+	for _, f := range aside {
+		s.stats.QuarantinedBytes += f.Size
+	}
 }
 
 // setAside copies damaged pages into quarantine, once for each place, and counts

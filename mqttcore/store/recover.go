@@ -1,12 +1,10 @@
 package store
 
 import (
-	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 )
 
 // Open opens the store of o, and recovers what a crash left. Corrupt data is
@@ -47,6 +45,8 @@ func (s *Store) reset() {
 
 // recovery is what Open keeps in mind while it goes through the files.
 type recovery struct {
+	id      storeID       // by its own file
+	named   bool          // id is known
 	segs    []*recoverSeg // ascending
 	snaps   []LSN         // ascending
 	free    []string
@@ -55,7 +55,9 @@ type recovery struct {
 	total   uint64 // records in the snapshot, by its recEnd
 	marked  LSN    // newest snapshot the log knows of
 	newest  uint64 // store time
-	ordinal uint64 // of the next record
+	covered uint64 // records below the snapshot
+	read    uint64 // end of the records that the segments have
+	ordinal uint64 // of the next record: the greater one
 	prev    uint32
 	buf     []byte
 }
@@ -63,9 +65,10 @@ type recovery struct {
 type recoverSeg struct {
 	segment
 	head   segHeader
-	sound  bool // head is
-	footed bool // the segment was sealed
-	hurt   bool // damage was found in it
+	sound  bool  // head is
+	begin  int64 // of the first frame
+	footed bool  // the segment was sealed
+	hurt   bool  // damage was found in it
 }
 
 func (s *Store) recover() error {
@@ -73,9 +76,7 @@ func (s *Store) recover() error {
 	if err := s.survey(&r); err != nil {
 		return err
 	}
-	if err := s.loadSnapshots(&r); err != nil {
-		return err
-	}
+	s.loadSnapshots(&r)
 	if err := s.sortOut(&r); err != nil {
 		return err
 	}
@@ -85,96 +86,39 @@ func (s *Store) recover() error {
 		if i+1 < len(r.segs) {
 			stop = r.segs[i+1].ordinal
 		}
+		s.missedBefore(&r, g)
 		if err := s.replay(&r, g, stop, i+1 == len(r.segs)); err != nil {
 			return fmt.Errorf("%s: %w", segName(g.id), err)
 		}
 		s.segs = append(s.segs, &g.segment)
 	}
+	s.missedAfter(&r)
 	return s.resume(&r)
 }
 
-// survey lists the files and looks at every header, so that a newer version is
-// noticed before anything is touched.
-func (s *Store) survey(r *recovery) error {
-	files, err := s.fs.List("")
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if id, ok := parseName(f.Name, "seg-", ".log"); ok {
-			g := &recoverSeg{segment: segment{id: id, size: f.Size}}
-			if g.head, g.sound, err = s.readHeader(f.Name, segMagic); err != nil {
-				return err
-			}
-			r.segs = append(r.segs, g)
-		} else if lsn, ok := parseName(f.Name, "snap-", ".snap"); ok {
-			if _, _, err := s.readHeader(f.Name, snapMagic); err != nil {
-				return err
-			}
-			r.snaps = append(r.snaps, LSN(lsn))
-		} else if _, ok := parseName(f.Name, "free-", ".seg"); ok {
-			if f.Size == s.opt.SegmentSize && len(r.free) < poolMax {
-				r.free = append(r.free, f.Name)
-			} else if err := s.fs.Remove(f.Name); err != nil {
-				return err
-			}
-		}
-	}
-	slices.SortFunc(r.segs, func(a, b *recoverSeg) int { return cmp.Compare(a.id, b.id) })
-	slices.Sort(r.snaps)
-	aside, err := s.fs.List(quarantineFolder)
-	for _, f := range aside {
-		s.stats.QuarantinedFiles++
-		s.stats.QuarantinedBytes += f.Size
-	}
-	return err
-}
-
-func (s *Store) readHeader(name, magic string) (h segHeader, ok bool, err error) {
-	f, err := s.fs.Open(name)
-	if err != nil {
-		return h, false, err
-	}
-	defer f.Close()
-	b := make([]byte, headerSize)
-	if n, err := f.ReadAt(b, 0); n < len(b) {
-		return h, false, notEOF(err)
-	}
-	h, ok, err = decodeHeader(b, magic)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", name, err)
-	}
-	return h, ok, err
-}
-
 // loadSnapshots takes the newest sound snapshot, and the identity of the store
-// from it, else from the newest segment.
-func (s *Store) loadSnapshots(r *recovery) error {
+// from it, where there is one.
+func (s *Store) loadSnapshots(r *recovery) {
 	for len(r.snaps) > 0 {
 		lsn := r.snaps[len(r.snaps)-1]
 		err := s.loadSnapshot(r, lsn)
 		if err == nil {
 			r.from = lsn
 			s.w.kept = r.snaps
-			return nil
+			return
 		}
 		s.stats.CorruptFrames++
 		s.log.Error("store: snapshot is damaged, the one before is used", "snapshot", snapName(lsn), "error", err)
 		s.reset()
 		r.clean = false
 		r.snaps = r.snaps[:len(r.snaps)-1]
-		if err := s.moveAside(snapName(lsn)); err != nil {
-			return err
-		}
+		s.moveAside(snapName(lsn))
 	}
-	for i := len(r.segs) - 1; i >= 0; i-- {
-		if g := r.segs[i]; g.sound && g.head.id == g.id {
-			s.id = g.head.store
-			return nil
-		}
+	if id, ok := s.identify(r); ok {
+		s.id = id
+	} else {
+		rand.Read(s.id[:])
 	}
-	rand.Read(s.id[:])
-	return nil
 }
 
 func (s *Store) loadSnapshot(r *recovery, lsn LSN) error {
@@ -217,81 +161,8 @@ func (s *Store) loadSnapshot(r *recovery, lsn LSN) error {
 		off += info.size()
 	}
 	s.id = h.store
-	r.ordinal, r.newest = h.ordinal, max(r.newest, h.time)
+	r.covered, r.ordinal, r.newest = h.ordinal, h.ordinal, max(r.newest, h.time)
 	return nil
-}
-
-// sortOut decides which segments are ours to read.
-func (s *Store) sortOut(r *recovery) error {
-	newest := uint64(0)
-	for _, g := range r.segs {
-		if g.sound && g.head.id == g.id {
-			newest = g.id
-		}
-	}
-	var keep []*recoverSeg
-	for _, g := range r.segs {
-		s.w.nextSeg = max(s.w.nextSeg, g.id+1)
-		g.seed = s.id.seed(g.id)
-		name := segName(g.id)
-		switch {
-		case g.sound && g.head.store != s.id:
-			s.log.Error("store: a segment of another store is set aside", "segment", name)
-			s.stats.CorruptFrames++
-			if err := s.moveAside(name); err != nil {
-				return err
-			}
-			continue
-		case g.sound && g.head.id != g.id:
-			// Renamed from the pool when the machine stopped: was not in use.
-			if err := s.fs.Remove(name); err != nil {
-				return err
-			}
-			continue
-		case g.sound:
-			g.ordinal = g.head.ordinal
-			if g.size < g.head.size {
-				g.hurt = true // cut off; read what is there
-			}
-			g.size = min(g.size, g.head.size)
-		default:
-			first, ok, err := s.firstFrame(g)
-			if err != nil {
-				return err
-			}
-			if !ok && g.id > newest {
-				// The machine stopped while it was being made.
-				if err := s.fs.Remove(name); err != nil {
-					return err
-				}
-				continue
-			}
-			s.stats.CorruptFrames++
-			s.log.Error("store: segment header is damaged", "segment", name, "readable", ok)
-			if !ok {
-				if err := s.moveAside(name); err != nil {
-					return err
-				}
-				continue
-			}
-			g.ordinal, g.hurt = first, true
-		}
-		keep = append(keep, g)
-	}
-	r.segs = keep
-	s.w.nextSeg = max(s.w.nextSeg, 1, r.from.seg()+1)
-	return nil
-}
-
-// firstFrame finds the ordinal of a segment whose header is damaged.
-func (s *Store) firstFrame(g *recoverSeg) (ordinal uint64, ok bool, err error) {
-	f, err := s.fs.Open(segName(g.id))
-	if err != nil {
-		return 0, false, err
-	}
-	defer f.Close()
-	off, info, err := probe(f, headerSize, g.size, g.seed, make([]byte, frameTarget))
-	return info.ordinal, off < g.size, err
 }
 
 // resume makes the recovered state the running one.
@@ -301,6 +172,8 @@ func (s *Store) resume(r *recovery) error {
 		s.log.Error("store: the newest snapshot is missing", "snapshot", snapName(r.marked))
 	}
 	s.clock.start(r.newest)
+	s.w.named = r.named && r.id == s.id
+	s.w.renamed = true // by a process that was killed, perhaps
 	s.w.pool = r.free
 	s.ordinal, s.w.ordinal, s.w.prev = r.ordinal, r.ordinal, r.prev
 	if len(s.w.kept) == 2 {
@@ -344,5 +217,6 @@ func (s *Store) resume(r *recovery) error {
 			s.w.nextSeg = max(s.w.nextSeg, n+1)
 		}
 	}
+	s.missedMessages()
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"sluice/mqttcore/store"
@@ -14,8 +15,9 @@ import (
 
 // fiveMessages is a folder as a kill leaves it: a session with five messages,
 // each in its own frame. The frames of the messages are pages 2 to 6 of the one
-// segment. With snapshots two of them were written before.
-func fiveMessages(t *testing.T, snapshots bool) (*simfs.FS, store.SID) {
+// segment. With snapshots two of them were written before;
+// where it is clean there is the one of an orderly stop.
+func fiveMessages(t *testing.T, snapshots, clean bool) (*simfs.FS, store.SID) {
 	fs := simfs.New()
 	r := start(t, options(fs))
 	sid := r.session("a")
@@ -31,6 +33,9 @@ func fiveMessages(t *testing.T, snapshots bool) (*simfs.FS, store.SID) {
 	}
 	image := fs.Clone()
 	r.stop()
+	if clean {
+		image = fs.Clone()
+	}
 	return image, sid
 }
 
@@ -59,6 +64,14 @@ func flip(fs *simfs.FS, name string, at int) {
 	})
 }
 
+func zero(fs *simfs.FS, name string, from, to int) {
+	fs.Change(name, func(b []byte) []byte { clear(b[from:to]); return b })
+}
+
+func cut(fs *simfs.FS, name string, size int) {
+	fs.Change(name, func(b []byte) []byte { return b[:size] })
+}
+
 func TestRecovery(t *testing.T) {
 	const all = "1:m1 2:m2 3:m3 4:m4 5:m5"
 	cases := []struct {
@@ -70,6 +83,8 @@ func TestRecovery(t *testing.T) {
 		torn      uint64
 		lost      uint64 // messages, once another one has come
 		empty     bool   // the session is gone, too
+		clean     bool   // the store was stopped in an orderly way
+		keep      bool   // nothing is to be seen in quarantine
 	}{
 		{name: "nothing", damage: func(fs *simfs.FS) {}, want: all},
 		{name: "a frame in the middle", damage: func(fs *simfs.FS) { flip(fs, only(fs, "seg-"), frameOf(fs, "m3")+100) },
@@ -82,20 +97,69 @@ func TestRecovery(t *testing.T) {
 			want: "1:m1 2:m2 3:m3 4:m4", torn: 1},
 		{name: "the last frame is zero", damage: func(fs *simfs.FS) {
 			at := frameOf(fs, "m5")
-			fs.Change(only(fs, "seg-"), func(b []byte) []byte { clear(b[at : at+4096]); return b })
+			zero(fs, only(fs, "seg-"), at, at+4096)
 		}, want: "1:m1 2:m2 3:m3 4:m4"},
-		{name: "segment header flipped", damage: func(fs *simfs.FS) { flip(fs, only(fs, "seg-"), 34) }, want: all, corrupt: 1, snapshots: true},
+		{name: "segment header flipped", damage: func(fs *simfs.FS) { flip(fs, only(fs, "seg-"), 34) }, want: all, corrupt: 1, snapshots: true, keep: true},
 		{name: "segment header zero", damage: func(fs *simfs.FS) {
-			fs.Change(only(fs, "seg-"), func(b []byte) []byte { clear(b[:4096]); return b })
-		}, want: all, corrupt: 1, snapshots: true},
+			zero(fs, only(fs, "seg-"), 0, 4096)
+		}, want: all, corrupt: 1, snapshots: true, keep: true},
 		{name: "segment cut off", damage: func(fs *simfs.FS) {
 			at := frameOf(fs, "m3")
-			fs.Change(only(fs, "seg-"), func(b []byte) []byte { return b[:at] })
-		}, want: "1:m1 2:m2"},
+			cut(fs, only(fs, "seg-"), at)
+		}, want: "1:m1 2:m2", corrupt: 1, keep: true},
+		{name: "segment cut off below a snapshot", snapshots: true, clean: true, damage: func(fs *simfs.FS) {
+			at := frameOf(fs, "m3")
+			cut(fs, only(fs, "seg-"), at)
+		}, want: "1:m1 2:m2", corrupt: 1, lost: 3, keep: true},
+		{name: "segment header flipped, no snapshot", damage: func(fs *simfs.FS) { flip(fs, only(fs, "seg-"), 20) },
+			want: all, corrupt: 1, keep: true},
+		{name: "segment header zero, no snapshot", damage: func(fs *simfs.FS) { zero(fs, only(fs, "seg-"), 0, 4096) },
+			want: all, corrupt: 1, keep: true},
+		{name: "segment header and first frame zero", snapshots: true, damage: func(fs *simfs.FS) {
+			zero(fs, only(fs, "seg-"), 0, frameOf(fs, "m1")+4096)
+		}, want: "2:m2 3:m3 4:m4 5:m5", corrupt: 1, lost: 1},
+		{name: "segment header flipped and the identity, too", damage: func(fs *simfs.FS) {
+			flip(fs, only(fs, "seg-"), 20)
+			flip(fs, "store.id", 20)
+		}, corrupt: 2, empty: true},
+		{name: "identity missing", damage: func(fs *simfs.FS) { fs.Remove("store.id") }, want: all},
+		{name: "identity flipped", damage: func(fs *simfs.FS) { flip(fs, "store.id", 20) }, want: all, corrupt: 1},
+		{name: "identity of another store", damage: func(fs *simfs.FS) {
+			other, _ := fiveMessages(t, false, false)
+			other.Change("store.id", func(b []byte) []byte {
+				fs.Change("store.id", func([]byte) []byte { return slices.Clone(b) })
+				return b
+			})
+		}, want: all},
+		{name: "the only segment is missing", damage: func(fs *simfs.FS) { fs.Remove(only(fs, "seg-")) }, corrupt: 1, empty: true, keep: true},
+		{name: "the only segment is empty", damage: func(fs *simfs.FS) { cut(fs, only(fs, "seg-"), 0) }, corrupt: 1, empty: true, keep: true},
+		{name: "the only segment is missing after a clean stop", clean: true, damage: func(fs *simfs.FS) { fs.Remove(only(fs, "seg-")) },
+			want: "", corrupt: 1, lost: 5, keep: true},
+		{name: "the only segment is empty after a clean stop", clean: true, damage: func(fs *simfs.FS) { cut(fs, only(fs, "seg-"), 0) },
+			want: "", corrupt: 1, lost: 5, keep: true},
+		{name: "the only segment is a folder after a clean stop", clean: true, damage: func(fs *simfs.FS) {
+			name := only(fs, "seg-")
+			fs.Remove(name)
+			fs.Create(name, 0)
+			fs.SetOdd(name)
+		}, want: "", corrupt: 1, lost: 5},
+		{name: "a segment with an impossible number", damage: func(fs *simfs.FS) {
+			fs.Create("seg-ffffffffffffffff.log", segment)
+		}, want: all, corrupt: 1, keep: true},
+		{name: "quarantine cannot be made", damage: func(fs *simfs.FS) {
+			fs.Create("seg-00000000000000fd.log", 5)
+			flip(fs, "seg-00000000000000fd.log", 1)
+			fs.SetFault(func(_ simfs.Kind, name string) error {
+				if strings.HasPrefix(name, "quarantine/") {
+					return syscall.ENOTDIR
+				}
+				return nil
+			})
+		}, want: all, corrupt: 1, keep: true},
 		{name: "newest snapshot flipped", snapshots: true, damage: func(fs *simfs.FS) { flip(fs, only(fs, "snap-"), 4200) }, want: all, corrupt: 1},
 		{name: "newest snapshot empty", snapshots: true, damage: func(fs *simfs.FS) {
 			fs.Change(only(fs, "snap-"), func([]byte) []byte { return nil })
-		}, want: all, corrupt: 1},
+		}, want: all, corrupt: 1, keep: true},
 		{name: "newest snapshot missing", snapshots: true, damage: func(fs *simfs.FS) { fs.Remove(only(fs, "snap-")) }, want: all},
 		{name: "all snapshots flipped", snapshots: true, damage: func(fs *simfs.FS) {
 			for _, name := range fs.Names() {
@@ -112,7 +176,7 @@ func TestRecovery(t *testing.T) {
 				}
 				return b
 			})
-		}, want: "", corrupt: 0},
+		}, want: "", corrupt: 1, lost: 5, clean: true},
 		{name: "everything is garbage", snapshots: true, damage: func(fs *simfs.FS) {
 			for _, name := range fs.Names() {
 				fs.Change(name, func(b []byte) []byte {
@@ -122,21 +186,22 @@ func TestRecovery(t *testing.T) {
 					return b
 				})
 			}
-		}, want: "", corrupt: 2, empty: true},
+		}, want: "", corrupt: 4, empty: true},
 		{name: "a snapshot that was being written", damage: func(fs *simfs.FS) { fs.Create("snap.tmp", 100) }, want: all},
 		{name: "files of others", damage: func(fs *simfs.FS) { fs.Create("README", 100); fs.Create("seg-1.log", 5) }, want: all},
-		{name: "a segment that was being made", damage: func(fs *simfs.FS) { fs.Create("seg-00000000000000ff.log", segment) }, want: all},
-		{name: "an old segment that was being recycled", damage: func(fs *simfs.FS) {
+		{name: "a segment that was being made", damage: func(fs *simfs.FS) { fs.Create("free-00000000000000ff.seg", segment) }, want: all},
+		{name: "a segment of zeros", damage: func(fs *simfs.FS) { fs.Create("seg-00000000000000ff.log", segment) }, want: all, corrupt: 1, keep: true},
+		{name: "a copy of a segment under another name", damage: func(fs *simfs.FS) {
 			fs.Create("seg-0000000000000001.log", segment)
 			var b []byte
 			fs.Change(only(fs, "seg-00000000000000"), func(data []byte) []byte { b = slices.Clone(data); return data })
-			fs.Change("seg-0000000000000001.log", func([]byte) []byte { return b[:4096] })
-		}, want: all},
-		{name: "an empty segment file", damage: func(fs *simfs.FS) { fs.Create("seg-00000000000000fe.log", 0) }, want: all},
+			fs.Change("seg-0000000000000001.log", func([]byte) []byte { return b })
+		}, snapshots: true, want: all, corrupt: 1},
+		{name: "an empty segment file", damage: func(fs *simfs.FS) { fs.Create("seg-00000000000000fe.log", 0) }, want: all, corrupt: 1, keep: true},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			fs, sid := fiveMessages(t, c.snapshots)
+			fs, sid := fiveMessages(t, c.snapshots, c.clean)
 			c.damage(fs)
 			r := start(t, options(fs))
 			if c.empty {
@@ -146,7 +211,7 @@ func TestRecovery(t *testing.T) {
 			}
 			equal(t, "damaged places", r.Stats().CorruptFrames, c.corrupt)
 			equal(t, "torn tails", r.Stats().TornTails, c.torn)
-			if c.corrupt > 0 && only(fs, "quarantine/") == "" && !strings.Contains(c.name, "header") {
+			if c.corrupt > 0 && only(fs, "quarantine/") == "" && !c.keep {
 				t.Errorf("nothing in quarantine: %q", fs.Names())
 			}
 			// It goes on from here, and what is gone is accounted for.
@@ -172,7 +237,7 @@ func TestRecovery(t *testing.T) {
 
 func TestNewerVersionIsLeftAlone(t *testing.T) {
 	for _, prefix := range []string{"seg-", "snap-"} {
-		fs, _ := fiveMessages(t, true)
+		fs, _ := fiveMessages(t, true, false)
 		// Version 9 with a sound checksum, as a later program would write it.
 		fs.Change(only(fs, prefix), func(b []byte) []byte { return store.WithVersion(b, 9) })
 		before := fmt.Sprint(fs.Names())
@@ -185,8 +250,8 @@ func TestNewerVersionIsLeftAlone(t *testing.T) {
 }
 
 func TestForeignSegmentIsSetAside(t *testing.T) {
-	fs, sid := fiveMessages(t, true)
-	other, _ := fiveMessages(t, false)
+	fs, sid := fiveMessages(t, true, false)
+	other, _ := fiveMessages(t, false, false)
 	var foreign []byte
 	other.Change(only(other, "seg-"), func(b []byte) []byte { foreign = b; return b })
 	name := only(other, "seg-")
@@ -246,7 +311,7 @@ func TestStaleFramesStayDead(t *testing.T) {
 // more than what shared a frame with it.
 func TestBitFlips(t *testing.T) {
 	t.Parallel()
-	fs, sid := fiveMessages(t, true)
+	fs, sid := fiveMessages(t, true, false)
 	rng := rand.New(rand.NewPCG(3, 4))
 	const all = "1:m1 2:m2 3:m3 4:m4 5:m5"
 	flips := 0

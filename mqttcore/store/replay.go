@@ -16,12 +16,13 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 	next, footed := g.readFooter(file)
 	g.footed = footed
 	if footed && g.id < r.from.seg() {
+		r.read = max(r.read, next)
 		r.ordinal, r.prev = max(r.ordinal, next), 0
 		return nil
 	}
 	g.ranges = nil
 	want, prev, chained := g.ordinal, uint32(0), false
-	off := int64(headerSize)
+	off := g.begin
 	for off+blockSize <= g.size {
 		f, b, ok, err := readFrame(file, off, g.size, g.seed, r.buf)
 		if err != nil {
@@ -56,17 +57,23 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 			off = to
 			continue
 		}
-		if !last && footed {
-			// The rest of a sealed segment is damaged.
-			g.hurt = true
-			s.setAside(&g.segment, file, off, off+blockSize)
-		} else if last && f.ordinal == want && f.length > 0 && f.length < maxFrame {
+		if last && !footed && f.ordinal == want && f.length > 0 && f.length < maxFrame {
 			s.stats.TornTails++
 			s.log.Info("store: the end was cut off by a crash, nothing acknowledged was in it", "place", makeLSN(g.id, off))
+		} else if end := min(next, stop); footed && want < end || !footed && !last && r.covered < stop && f.length > 0 {
+			// The segment had more than that, or the next one goes on elsewhere.
+			if !footed {
+				end = stop
+			}
+			g.hurt = true
+			s.setAside(&g.segment, file, off, off+blockSize)
+			s.stats.MissingRecords += end - want
+			r.ordinal = max(r.ordinal, end)
 		}
 		break
 	}
 	g.end = off
+	r.read = max(r.read, want)
 	r.ordinal, r.prev = max(r.ordinal, want), prev
 	if !chained {
 		r.prev = 0

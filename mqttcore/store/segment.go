@@ -134,21 +134,15 @@ func (s *Store) roll(ordinal uint64) error {
 	s.makeRoom()
 	id := s.w.nextSeg
 	s.w.nextSeg++
-	file, err := s.takeFile(id)
+	if s.w.unnamed {
+		s.keepIdentity()
+	}
+	h := segHeader{store: s.id, id: id, ordinal: ordinal, time: s.now(), size: s.opt.SegmentSize}
+	file, err := s.makeSegment(&h)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", segName(id), err)
 	}
-	g := &segment{id: id, size: s.opt.SegmentSize, file: file, ordinal: ordinal, seed: s.id.seed(id), off: headerSize, end: headerSize}
-	h := segHeader{store: s.id, id: id, ordinal: ordinal, time: s.now(), size: g.size}
-	if _, err = file.WriteAt(h.encode(segMagic), 0); err == nil {
-		err = s.sync(file)
-	}
-	if err == nil {
-		err = s.fs.SyncDir()
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", segName(id), err), file.Close())
-	}
+	g := &segment{id: id, size: h.size, file: file, ordinal: ordinal, seed: s.id.seed(id), off: headerSize, end: headerSize}
 	s.w.written.Add(headerSize)
 	s.mu.Lock()
 	s.segs = append(s.segs, g)
@@ -158,24 +152,54 @@ func (s *Store) roll(ordinal uint64) error {
 	return nil
 }
 
-// takeFile gives the file for a new segment, from the pool if there is one. An
-// error that wraps ErrFull says that there is no room.
-func (s *Store) takeFile(id uint64) (File, error) {
+// makeSegment makes the file of a new segment. It gets its name when its header
+// is durable, so that a segment without a header is known to be damaged.
+func (s *Store) makeSegment(h *segHeader) (File, error) {
+	name, file, err := s.takeFile(h.id)
+	if err != nil {
+		return nil, err
+	}
+	if s.w.renamed {
+		// Else a crash might bring the segment back that the file was before,
+		// with this header.
+		if err = s.fs.SyncDir(); err == nil {
+			s.w.renamed = false
+		}
+	}
+	if err == nil {
+		_, err = file.WriteAt(h.encode(segMagic), 0)
+	}
+	if err == nil {
+		err = s.sync(file)
+	}
+	if err == nil {
+		err = s.rename(name, segName(h.id))
+	}
+	if err != nil {
+		// The next start clears up what is left.
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// takeFile gives a free file, from the pool if there is one. An error that wraps
+// ErrFull says that there is no room.
+func (s *Store) takeFile(id uint64) (name string, file File, err error) {
 	for len(s.w.pool) > 0 {
 		n := len(s.w.pool) - 1
 		name := s.w.pool[n]
 		s.w.pool = s.w.pool[:n]
-		if err := s.fs.Rename(name, segName(id)); err != nil {
-			s.log.Warn("store: free segment cannot be used", "file", name, "error", err)
-			continue
+		if file, err = s.fs.Open(name); err == nil {
+			return name, file, nil
 		}
-		return s.fs.Open(segName(id))
+		s.log.Warn("store: free segment cannot be used", "file", name, "error", err)
 	}
-	file, err := s.fs.Create(segName(id), s.opt.SegmentSize)
+	name = freeName(id)
+	file, err = s.fs.Create(name, s.opt.SegmentSize)
 	if isFull(err) {
-		return nil, fmt.Errorf("%w: %w; free some space on the disk or lower the limits of the queues", ErrFull, err)
+		return "", nil, fmt.Errorf("%w: %w; free some space on the disk or lower the limits of the queues", ErrFull, err)
 	}
-	return file, err
+	return name, file, err
 }
 
 // seal writes the footer of the active segment and closes its file. A footer
@@ -284,6 +308,7 @@ func (s *Store) recycle() {
 		if len(s.w.pool) < poolMax && g.size == s.opt.SegmentSize {
 			if err := s.fs.Rename(name, freeName(g.id)); err == nil {
 				s.w.pool = append(s.w.pool, freeName(g.id))
+				s.w.renamed = true
 				continue
 			}
 		}

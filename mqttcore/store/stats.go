@@ -34,7 +34,8 @@ type Stats struct {
 	Queued    uint64
 	Dropped   map[Reason]uint64
 
-	CorruptFrames    uint64 // damaged places found
+	CorruptFrames    uint64 // damaged places found, and files that are missing
+	MissingRecords   uint64 // found by Open to be missing, of those that can be counted
 	TornTails        uint64 // ends cut off by a crash, without loss
 	QuarantinedFiles int
 	QuarantinedBytes int64

@@ -16,6 +16,9 @@ type writerState struct {
 	pool     []string
 	safe     LSN // everything needed from below is in a kept snapshot
 	diskLow  bool
+	named    bool // the identity is in its own file
+	unnamed  bool // and that it could not be written was said
+	renamed  bool // names in the pool may not be durable
 	nextFill time.Time
 
 	lastClock, lastSnap, nextSnap time.Time
@@ -158,6 +161,9 @@ func (s *Store) commit(last bool) {
 	}
 	if err := s.write(frames); err != nil {
 		return
+	}
+	if s.active != nil && !s.w.unnamed {
+		s.keepIdentity()
 	}
 	if snap != nil {
 		s.startSnapshot(snap)

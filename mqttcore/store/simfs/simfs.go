@@ -59,7 +59,9 @@ type FS struct {
 
 type file struct {
 	id   int
+	name string // now
 	data []byte
+	odd  bool
 }
 
 // New makes an empty folder.
@@ -125,7 +127,10 @@ func (f *FS) Open(name string) (store.File, error) {
 	if file == nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	return &handle{f, file, name}, nil
+	if file.odd {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
+	}
+	return &handle{f, file}, nil
 }
 
 // Create implements store.FS.
@@ -141,11 +146,11 @@ func (f *FS) Create(name string, size int64) (store.File, error) {
 	if err := f.grow(size); err != nil {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: err}
 	}
-	file := &file{id: f.nextID, data: make([]byte, size)}
+	file := &file{id: f.nextID, name: name, data: make([]byte, size)}
 	f.nextID++
 	f.files[name] = file
 	f.ops = append(f.ops, op{kind: Create, name: name, file: file.id, size: size})
-	return &handle{f, file, name}, nil
+	return &handle{f, file}, nil
 }
 
 // Rename implements store.FS.
@@ -159,6 +164,7 @@ func (f *FS) Rename(from, to string) error {
 		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
 	}
 	f.files[to] = f.files[from]
+	f.files[to].name = to
 	delete(f.files, from)
 	f.ops = append(f.ops, op{kind: Rename, name: from, to: to})
 	return nil
@@ -189,7 +195,7 @@ func (f *FS) List(folder string) (list []store.FileInfo, err error) {
 			dir, base = "", name
 		}
 		if dir == folder {
-			list = append(list, store.FileInfo{Name: base, Size: int64(len(f.files[name].data))})
+			list = append(list, store.FileInfo{Name: base, Size: int64(len(f.files[name].data)), Odd: f.files[name].odd})
 		}
 	}
 	return list, nil
@@ -243,6 +249,15 @@ func (f *FS) Size(name string) int {
 	return len(f.files[name].data)
 }
 
+// SetOdd makes a name one of something else than a file: a folder, a pipe.
+func (f *FS) SetOdd(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if file := f.files[name]; file != nil {
+		file.odd = true
+	}
+}
+
 // Change hands the content of a file to change, to damage it.
 func (f *FS) Change(name string, change func(data []byte) []byte) {
 	f.mu.Lock()
@@ -265,21 +280,20 @@ func (f *FS) Clone() *FS {
 
 // begin puts a file into a new folder.
 func (f *FS) begin(name string, data []byte) {
-	f.files[name] = &file{id: f.nextID, data: data}
-	f.base[name] = &file{id: f.nextID, data: slices.Clone(data)}
+	f.files[name] = &file{id: f.nextID, name: name, data: data}
+	f.base[name] = &file{id: f.nextID, name: name, data: slices.Clone(data)}
 	f.nextID++
 }
 
 type handle struct {
 	f    *FS
 	file *file
-	name string
 }
 
 func (h *handle) ReadAt(p []byte, off int64) (int, error) {
 	h.f.mu.Lock()
 	defer h.f.mu.Unlock()
-	if err := h.f.fault(Read, h.name); err != nil {
+	if err := h.f.fault(Read, h.file.name); err != nil {
 		return 0, err
 	}
 	if off >= int64(len(h.file.data)) {
@@ -295,7 +309,7 @@ func (h *handle) ReadAt(p []byte, off int64) (int, error) {
 func (h *handle) WriteAt(p []byte, off int64) (int, error) {
 	h.f.mu.Lock()
 	defer h.f.mu.Unlock()
-	err := h.f.fault(Write, h.name)
+	err := h.f.fault(Write, h.file.name)
 	if err != nil {
 		p = p[:len(p)/2]
 	} else if err = h.f.grow(off + int64(len(p)) - int64(len(h.file.data))); err != nil {
@@ -309,7 +323,7 @@ func (h *handle) WriteAt(p []byte, off int64) (int, error) {
 func (h *handle) Datasync() error {
 	h.f.mu.Lock()
 	defer h.f.mu.Unlock()
-	if err := h.f.fault(Sync, h.name); err != nil {
+	if err := h.f.fault(Sync, h.file.name); err != nil {
 		return err
 	}
 	h.f.ops = append(h.f.ops, op{kind: Sync, file: h.file.id})
