@@ -165,6 +165,7 @@ func (h *health) Status() web.Status {
 		lost += n
 	}
 	return web.Status{
+		Clients: h.clients(),
 		Gateway: h.g.cfg.Gateway.ID, Version: cli.BuildVersion().Version, Started: h.g.started,
 		Lines: h.lines(), Devices: h.devices(), Upstreams: h.upstreams(),
 		Broker: web.Broker{

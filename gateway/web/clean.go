@@ -36,6 +36,7 @@ func (s *Server) status() Status {
 		u.URL = withoutSecrets(u.URL)
 	}
 	st.Lines, st.Devices, st.Upstreams = listed(st.Lines), listed(st.Devices), listed(st.Upstreams)
+	st.Clients = listed(st.Clients)
 	return st
 }
 

@@ -32,8 +32,9 @@ type page struct {
 
 type section struct {
 	ID, Title string
-	Empty     string // what to say without cards
+	Empty     string // what to say without cards or clients
 	Cards     []card
+	Clients   []clientRow
 }
 
 type card struct {
@@ -79,6 +80,9 @@ func (p *page) index() {
 	put(p.Summary)
 	put(p.Uptime)
 	for _, s := range p.Sections {
+		for _, r := range s.Clients {
+			r.each(put)
+		}
 		for _, c := range s.Cards {
 			put(c.State)
 			for _, f := range c.Facts {

@@ -87,6 +87,13 @@ func TestPageWithoutScripts(t *testing.T) {
 		"line/rs485/busy":                    "42 %|",
 		"line/rs485/response":                "half within 12 ms, 99 % within 200 ms|",
 		"broker/clients":                     "7|",
+		"clients/0/name":                     "panel, user anna|",
+		"clients/0/state":                    "connected, MQTT 5.0, 3 min|good",
+		"clients/0/waiting":                  "–|",
+		"clients/1/state":                    "away, 2 h|",
+		"clients/1/waiting":                  "1,204 messages, 96.3 KiB|",
+		"clients/1/dropped":                  "3|warn",
+		"clients/7/name":                     "|",
 		"store/on-disk":                      "4.0 MiB|",
 		"store/state":                        "working|good",
 	} {

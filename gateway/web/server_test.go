@@ -94,7 +94,12 @@ func cellar() *field {
 			Forwarded: 88, DeadLettered: 2,
 		}},
 		Broker: Broker{Clients: 7, Sessions: 9, Subscriptions: 12, Retained: 31, Received: 1000, Sent: 2000, Dropped: 1},
-		Store:  Store{Bytes: 4 << 20, Segments: 1, Appended: 5000, Commits: 900},
+		Clients: []Client{
+			{ID: "panel", User: "anna", Address: "192.0.2.7:40000", Version: "5.0", Connected: true, Since: now.Add(-3 * time.Minute),
+				Subscriptions: 2, Received: 1000, Sent: 2000},
+			{ID: "logger", Since: now.Add(-2 * time.Hour), SessionExpirySeconds: 86400, QueuedMessages: 1204, QueuedBytes: 98611, Dropped: 3},
+		},
+		Store: Store{Bytes: 4 << 20, Segments: 1, Appended: 5000, Commits: 900},
 	}}
 }
 

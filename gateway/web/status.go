@@ -29,7 +29,10 @@ type Status struct {
 	Devices   []Device   `json:"devices"`
 	Upstreams []Upstream `json:"upstreams"`
 	Broker    Broker     `json:"broker"`
-	Store     Store      `json:"store"`
+	// Clients are those of the broker, by identifier: at most 100, those first
+	// for whom messages wait or were dropped.
+	Clients []Client `json:"clients"`
+	Store   Store    `json:"store"`
 }
 
 // Line is one serial line or network endpoint.
@@ -113,6 +116,30 @@ type Broker struct {
 	Received      uint64 `json:"received"` // PUBLISH packets from clients
 	Sent          uint64 `json:"sent"`     // PUBLISH packets to clients
 	Dropped       uint64 `json:"dropped"`  // messages given up for a full queue
+}
+
+// Client is one MQTT client that is connected, or whose session is kept.
+type Client struct {
+	ID        string    `json:"id"`
+	User      string    `json:"user,omitempty"`
+	Address   string    `json:"address,omitempty"` // while it is connected
+	Version   string    `json:"version,omitempty"` // of MQTT, while it is connected
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since,omitzero"` // when it came, or left
+	// KeepAliveSeconds is 0 without one.
+	KeepAliveSeconds float64 `json:"keep_alive_seconds"`
+	// SessionExpirySeconds is how long its session outlives the connection; -1
+	// for ever.
+	SessionExpirySeconds float64 `json:"session_expiry_seconds"`
+	Subscriptions        uint64  `json:"subscriptions"`
+	Inflight             uint64  `json:"inflight"` // sent and not acknowledged
+	QueuedMessages       uint64  `json:"queued_messages"`
+	QueuedBytes          uint64  `json:"queued_bytes"`
+	Dropped              uint64  `json:"dropped"`  // messages for it given up for a full queue
+	Received             uint64  `json:"received"` // PUBLISH packets from it
+	Sent                 uint64  `json:"sent"`     // PUBLISH packets to it
+	BytesReceived        uint64  `json:"bytes_received"`
+	BytesSent            uint64  `json:"bytes_sent"`
 }
 
 // Store is the figures of the durable log.

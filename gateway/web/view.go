@@ -20,6 +20,7 @@ func newPage(st Status, problems []string, now time.Time) *page {
 			{ID: "upstreams", Title: "Upstreams", Empty: "No upstream is configured: readings stay here."},
 			{ID: "lines", Title: "Lines", Empty: "No lines are configured: this is a broker only."},
 			{ID: "broker", Title: "Broker", Cards: []card{brokerCard(st.Broker), storeCard(st.Store)}},
+			{ID: "clients", Title: "Clients", Empty: "No client has a session.", Clients: clientRows(st.Clients, now)},
 		},
 	}
 	if !st.Started.IsZero() {
