@@ -1,6 +1,7 @@
 package mqttcore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -26,6 +27,7 @@ type library struct {
 	receive func(ctx context.Context, t *testing.T, addr string, qos byte, ready func(), got func(arrival))
 	// publish publishes messages 0 to n-1 of the flow in order.
 	publish func(ctx context.Context, t *testing.T, addr string, qos byte, n int)
+	listen  string // scheme of the listener it speaks to; empty: tcp
 	// repeats: it hands QoS 2 messages on at each PUBLISH, so that its program
 	// has to tell by DUP and packet identifier which it has already.
 	repeats bool
@@ -36,7 +38,7 @@ const flowTopics = 3
 
 // flowMessage is message i of a flow: each topic has numbers of its own.
 func flowMessage(i int) (topic, payload string) {
-	return fmt.Sprint("flow/", i%flowTopics), fmt.Sprint(i / flowTopics)
+	return fmt.Sprint("flow/topic/", i%flowTopics), fmt.Sprint(i / flowTopics)
 }
 
 // ledger judges what comes of a flow.
@@ -116,7 +118,7 @@ type flow struct {
 
 func newFlow(t *testing.T, from, to library, qos byte) *flow {
 	t.Helper()
-	r := start(t, Config{ReceiveMaximum: 20, MaxInflight: 20})
+	r := start(t, Config{ReceiveMaximum: 20, MaxInflight: 20, Listen: []string{cmp.Or(to.listen, "tcp") + "://127.0.0.1:0"}})
 	return &flow{t: t, r: r, from: from, to: to, qos: qos,
 		up: newRoughLink(t, r.addr()), down: newRoughLink(t, r.addr())}
 }

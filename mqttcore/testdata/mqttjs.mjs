@@ -66,7 +66,7 @@ const commands = {
       while (up && next < n && flying < window) {
         const i = next++
         flying++
-        client.publish(`flow/${i % topics}`, String(Math.floor(i / topics)), { qos }, (err) => {
+        client.publish(`flow/topic/${i % topics}`, String(Math.floor(i / topics)), { qos }, (err) => {
           flying--
           // 0x92: the broker has answered this PUBREL before.
           if (err && err.code !== 0x92) fault(err)
