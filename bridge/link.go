@@ -140,20 +140,27 @@ func (l *Link) consumer() string { return ConsumerName(l.cfg.Name) }
 // String names the link for logs.
 func (l *Link) String() string { return "upstream " + l.cfg.Name }
 
-// Ready is closed once what is published is kept for the upstream. It does
-// not wait for a connection: a gateway starts without one.
+// Ready is closed once what is published is kept for the upstream, or refused
+// because the disk is full. It does not wait for a connection, nor for room: a
+// gateway starts without.
 func (l *Link) Ready() <-chan struct{} { return l.ready }
 
 // Run keeps the link up until ctx ends, and returns nil then. It returns an
-// error only if the local broker refuses the durable consumer. It is called
-// once.
+// error only if the local broker refuses the durable consumer for another
+// reason than a full disk, which it waits for. It is called once.
 func (l *Link) Run(ctx context.Context) error {
 	// At QoS 0 upstream, too, messages are kept through an outage.
 	filters := make([]mqttcore.Filter, 0, len(l.cfg.Out))
 	for _, f := range l.cfg.Out {
 		filters = append(filters, mqttcore.Filter{Topic: f, QoS: max(1, l.cfg.QoS)})
 	}
-	queue, err := l.broker.Consumer(ctx, l.consumer(), filters)
+	// A full disk keeps messages from being queued, not the gateway from starting.
+	began := sync.OnceFunc(func() { close(l.ready) })
+	queue, err := l.broker.AwaitConsumer(ctx, l.consumer(), filters, func(why error) {
+		l.log.Error("upstream waits for room in the store", "why", why)
+		l.down(why, 0)
+		began()
+	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -167,7 +174,7 @@ func (l *Link) Run(ctx context.Context) error {
 	}
 	l.queue.Store(queue)
 	l.setSince(time.Now())
-	close(l.ready)
+	began()
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -122,7 +122,8 @@ func (c *commands) unknown(o *order, setTopic string) {
 // String names the task.
 func (c *commands) String() string { return "commands" }
 
-// Ready is closed when commands are taken.
+// Ready is closed when commands are taken: those at QoS 0 alone where the disk
+// is full.
 func (c *commands) Ready() <-chan struct{} { return c.ready }
 
 // Run takes commands until ctx ends, then lets those under way end.
@@ -131,23 +132,29 @@ func (c *commands) Run(ctx context.Context) error {
 	for _, f := range c.filters() {
 		filters = append(filters, mqttcore.Filter{Topic: f, QoS: 1})
 	}
-	consumer, err := c.broker.Consumer(ctx, commandConsumer, filters)
-	if err != nil {
-		return err
-	}
-	defer consumer.Close()
 	for _, f := range filters {
 		defer c.broker.Subscribe(f.Topic, c.listen)()
 	}
+	ctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
 	for _, w := range c.workers {
 		wg.Go(func() { w.run(ctx) })
 	}
-	close(c.ready)
+	var consumer *mqttcore.Consumer // nil while there is no room for one
+	var wake <-chan struct{}
+	promised := make(chan opened, 1)
+	wg.Go(func() { promised <- c.open(ctx, filters) })
+	defer func() {
+		if consumer != nil {
+			consumer.Close()
+		}
+	}()
 
 	open := 0 // commands taken and not settled
 	for ctx.Err() == nil {
-		for open < commandWindow {
+		for consumer != nil && open < commandWindow {
 			var d mqttcore.Delivery
 			more, err := consumer.Next(&d)
 			if err != nil {
@@ -161,7 +168,14 @@ func (c *commands) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-consumer.Wake():
+		case o := <-promised:
+			if o.err != nil && ctx.Err() == nil {
+				return o.err
+			}
+			if consumer = o.consumer; consumer != nil {
+				wake = consumer.Wake()
+			}
+		case <-wake:
 		case m := <-c.live:
 			o := &order{target: c.targets[m.Topic], at: time.Now(), props: m.Properties}
 			if o.target == nil {
@@ -186,6 +200,26 @@ func (c *commands) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// opened is how opening the durable consumer ended.
+type opened struct {
+	consumer *mqttcore.Consumer
+	err      error
+}
+
+// open opens the durable consumer. A full disk keeps commands from being
+// promised, not the gateway from starting: those at QoS 0 come all the same.
+func (c *commands) open(ctx context.Context, filters []mqttcore.Filter) opened {
+	began := sync.OnceFunc(func() { close(c.ready) })
+	consumer, err := c.broker.AwaitConsumer(ctx, commandConsumer, filters, func(why error) {
+		c.log.Error("commands at QoS 1 and 2 wait for room in the store", "why", why)
+		began()
+	})
+	if err == nil {
+		began()
+	}
+	return opened{consumer, err}
 }
 
 // listen takes a QoS 0 command from the publisher's goroutine. A retained one

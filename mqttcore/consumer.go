@@ -2,6 +2,7 @@ package mqttcore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,6 +106,30 @@ func (b *Broker) Consumer(ctx context.Context, name string, filters []Filter) (*
 	}
 	k.awake()
 	return k, nil
+}
+
+// consumerRetry is how long AwaitConsumer waits between two tries.
+const consumerRetry = 2 * time.Second
+
+// AwaitConsumer is [Broker.Consumer] for an owner that can wait for the disk:
+// where the store has no room now it tries again, every two seconds until ctx
+// ends. waiting is called once, with the reason, before the first wait.
+func (b *Broker) AwaitConsumer(ctx context.Context, name string, filters []Filter, waiting func(why error)) (*Consumer, error) {
+	for {
+		k, err := b.Consumer(ctx, name, filters)
+		if !errors.Is(err, store.ErrFull) && !errors.Is(err, store.ErrBusy) {
+			return k, err
+		}
+		if waiting != nil {
+			waiting(err)
+			waiting = nil
+		}
+		select {
+		case <-time.After(consumerRetry):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("consumer %s: %w", name, ctx.Err())
+		}
+	}
 }
 
 // refeedLocked replaces the filters of a consumer.

@@ -76,6 +76,9 @@ func (s *Store) AppendSync(ctx context.Context, m *Message) error {
 
 // frameFor gives the open frame with room for n more bytes.
 func (s *Store) frameFor(n int) *frame {
+	if len(s.unsaved) > 0 && len(s.pending) == 0 {
+		s.saveAgain()
+	}
 	if f := s.cur; f != nil && len(f.buf)+n <= s.frameMax {
 		return f
 	}

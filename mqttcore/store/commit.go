@@ -90,10 +90,11 @@ func (s *Store) sync(f File) error {
 
 // publish makes durable frames readable, calls back, and wakes the queues.
 func (s *Store) publish(g *segment, frames []*frame) {
-	moved := false
+	moved, taken := false, false
 	wakes := s.w.wakes[:0]
 	s.mu.Lock()
 	s.stats.Commits++
+	taken, s.refusing = s.refusing, false
 	for _, f := range frames {
 		for i := range f.touched {
 			t := &f.touched[i]
@@ -131,12 +132,15 @@ func (s *Store) publish(g *segment, frames []*frame) {
 		s.ring.push(f)
 	}
 	s.mu.Unlock()
+	if taken {
+		s.log.Info("store: messages are taken again")
+	}
 	for _, f := range frames {
 		for i, done := range f.dones {
 			done(nil)
 			f.dones[i] = nil
 		}
-		f.dones, f.bases, f.gone, f.inbound = nil, nil, nil, nil
+		f.dones, f.bases, f.gone, f.changed, f.inbound = nil, nil, nil, nil, nil
 	}
 	for i, wake := range wakes {
 		wake()

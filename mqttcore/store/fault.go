@@ -2,6 +2,8 @@ package store
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"syscall"
 )
 
@@ -44,10 +46,44 @@ func (s *Store) giveUp(frames []*frame, err error, sticky bool) {
 		for _, b := range f.bases {
 			s.markDirty(b.ses)
 		}
+		for _, ses := range f.changed {
+			if !ses.unsaved {
+				ses.unsaved = true
+				s.unsaved = append(s.unsaved, ses)
+			}
+		}
 	}
 	s.ordinal = s.w.ordinal
 	s.w.wantSnap = true // it takes in what the lost records changed
+	news := !s.refusing || sticky
+	s.refusing = true
 	s.mu.Unlock()
-	s.log.Error("store: messages were refused", "error", err)
+	if news {
+		s.log.Error("store: messages are refused", "error", err)
+	}
 	fail(frames, err)
+}
+
+// saveAgain records what sessions are whose changes the disk did not take,
+// before anything else is: a message must never be on the disk for a session
+// that is not. The caller holds s.mu; nothing is pending.
+func (s *Store) saveAgain() {
+	list := s.unsaved
+	s.unsaved = nil
+	for _, ses := range list {
+		ses.unsaved = false
+		id := appendUint(nil, uint64(ses.id))
+		if ses.deleted {
+			f := s.control(recDel, id)
+			f.gone, f.changed = append(f.gone, ses), append(f.changed, ses)
+			continue
+		}
+		s.control(recSess, ses.appendSess(nil))
+		for _, filter := range slices.Sorted(maps.Keys(ses.subs)) {
+			sub := ses.subs[filter]
+			s.control(recSub, sub.append(slices.Clone(id)))
+		}
+		f := s.control(recWill, ses.appendWill(id))
+		f.changed = append(f.changed, ses)
+	}
 }

@@ -120,6 +120,37 @@ func TestFullDisk(t *testing.T) {
 	balance(t, r.Store)
 }
 
+// TestSessionOfARefusedCommit makes a session while the disk is full. Once there
+// is room its first message brings the session to the disk, too.
+func TestSessionOfARefusedCommit(t *testing.T) {
+	fs := simfs.New()
+	fs.SetCapacity(4096)
+	r := start(t, options(fs))
+	var sid store.SID
+	full := r.await(func(done func(error)) { sid = r.CreateSession("a", "", 3600, done) })
+	if !errors.Is(full, store.ErrFull) {
+		t.Fatalf("session on a full disk: %v", full)
+	}
+	full = r.await(func(done func(error)) { r.PutSubscription(sid, store.Subscription{Filter: "t", Options: 1}, done) })
+	if !errors.Is(full, store.ErrFull) {
+		t.Fatalf("subscription on a full disk: %v", full)
+	}
+	fs.SetCapacity(0)
+	var killed *simfs.FS
+	r.must(func(done func(error)) {
+		r.Append(message(sid, "one"), func(err error) {
+			killed = fs.Clone() // before anything else, such as a snapshot
+			done(err)
+		})
+	})
+	r = start(t, options(killed))
+	sessions := r.Sessions()
+	if len(sessions) != 1 || sessions[0].Client != "a" || len(sessions[0].Subs) != 1 {
+		t.Fatalf("sessions: %+v", sessions)
+	}
+	equal(t, "queue", drain(t, r.OpenQueue(sid, nil)), "1:one")
+}
+
 // TestFaultSweep fails the nth operation on the disk, for every n, once and for
 // ever, with an I/O error and with a full disk: no promise is ever broken, and
 // the store always opens again.

@@ -131,6 +131,7 @@ type frame struct {
 	touched []frameTouch // sorted by session once placed
 	bases   []sessionBase
 	gone    []*session // deleted in this frame
+	changed []*session // with any other record of theirs, but for cursors
 	inbound []inboundID
 	dones   []func(error)
 }

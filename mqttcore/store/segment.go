@@ -327,7 +327,10 @@ func (s *Store) fillPool() {
 		f, err := s.fs.Create(name, s.opt.SegmentSize)
 		if isFull(err) {
 			s.w.diskLow = true
-			s.log.Warn("store: no room for another segment, the oldest messages will have to go", "error", err)
+			if !s.w.lowSaid {
+				s.w.lowSaid = true
+				s.log.Warn("store: no room for another segment, the oldest messages will have to go", "error", err)
+			}
 			return
 		}
 		if err != nil {
@@ -339,6 +342,7 @@ func (s *Store) fillPool() {
 			s.log.Warn("store: closing a free segment", "file", name, "error", err)
 		}
 		s.w.pool = append(s.w.pool, name)
+		s.w.lowSaid = false
 	}
 }
 

@@ -28,6 +28,7 @@ type session struct {
 	limit     uint64 // bytes that may be queued, 0 = any
 	unchecked uint64 // bytes queued since that was looked at
 	deleted   bool
+	unsaved   bool // in Store.unsaved
 
 	touchFrame *frame // newest frame with a delivery, and where in its list
 	touchIndex int
@@ -71,6 +72,7 @@ func (s *Store) change(sid SID, typ byte, done func(error), body func(ses *sessi
 	if ses.deleted {
 		f.gone = append(f.gone, ses)
 	}
+	f.changed = append(f.changed, ses)
 	if done != nil {
 		f.dones = append(f.dones, done)
 	}
@@ -97,6 +99,7 @@ func (s *Store) CreateSession(client, user string, expiry uint32, done func(erro
 	s.sessions[sid] = ses
 	s.scratch = ses.appendSess(s.scratch[:0])
 	f := s.control(recSess, s.scratch)
+	f.changed = append(f.changed, ses)
 	if done != nil {
 		f.dones = append(f.dones, done)
 	}

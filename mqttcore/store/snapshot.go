@@ -242,10 +242,14 @@ func (s *Store) snapshotDone(r snapshotResult) {
 			s.w.pool = s.w.pool[:n] // ballast: the snapshot will free more
 			return
 		}
-		s.log.Error("store: snapshot not written, the log grows until one is", "error", r.err)
+		if !s.w.snapSaid {
+			s.w.snapSaid = true
+			s.log.Error("store: snapshot not written, the log grows until one is", "error", r.err)
+		}
 		s.w.nextSnap = time.Now().Add(snapRetry)
 		return
 	}
+	s.w.snapSaid = false
 	s.w.written.Add(r.bytes)
 	s.mu.Lock()
 	s.stats.Snapshots++

@@ -140,6 +140,8 @@ type Store struct {
 	idle         bool // the writer sleeps until it is kicked
 	gathering    bool // the writer waits for more, kick it when enough
 	roomc        chan struct{}
+	unsaved      []*session // changed by records that the disk did not take
+	refusing     bool       // the last commit was refused, and that was said
 	dirty        []*session // cursors newer than the disk
 	dirtySince   time.Time
 

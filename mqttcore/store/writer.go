@@ -16,6 +16,8 @@ type writerState struct {
 	pool     []string
 	safe     LSN // everything needed from below is in a kept snapshot
 	diskLow  bool
+	lowSaid  bool
+	snapSaid bool // that snapshots fail
 	named    bool // the identity is in its own file
 	unnamed  bool // and that it could not be written was said
 	renamed  bool // names in the pool may not be durable
