@@ -32,9 +32,10 @@ type conn struct {
 	sess      *session
 	client    string
 	proof     proof
-	access    *access // what it was judged by
-	maxPacket int     // largest packet the client takes, in bytes
-	window    int     // most QoS 1 and 2 messages in flight towards it
+	access    *access     // what it was judged by
+	maxPacket int         // largest packet the client takes, in bytes
+	window    int         // most QoS 1 and 2 messages in flight towards it
+	short     *shortNames // nil: it takes no topic aliases
 	keepAlive time.Duration
 	since     time.Time
 

@@ -129,6 +129,9 @@ func (c *conn) judge(p *packet.Connect) error {
 		if p.Properties.Has(packet.PropMaximumPacketSize) {
 			c.maxPacket = int(min(uint32(c.maxPacket), p.Properties.MaximumPacketSize))
 		}
+		if most := int(p.Properties.TopicAliasMaximum); most > 0 {
+			c.short = &shortNames{most: min(most, aliasesSent)}
+		}
 	}
 	if limit := b.cfg.MaxKeepAlive; limit > 0 && c.version == packet.V5 {
 		if most := uint16(min(limit/time.Second, 65535)); p.KeepAlive == 0 || p.KeepAlive > most {

@@ -80,6 +80,7 @@ func (c *conn) abandon() {
 		o.pending = nil
 		c.repay()
 	}
+	c.forgetAliases()
 	o.mu.Unlock()
 	c.in.off = c.in.end
 	c.in.release()

@@ -272,6 +272,9 @@ func (r *router) account(f fate, p *publication) {
 
 // pass gives a QoS 0 message to a connection.
 func (r *router) pass(c *conn, p *publication, retain bool, ids []uint32) fate {
+	if c.short != nil {
+		return r.passShort(c, p, retain, ids)
+	}
 	packet := r.encode(c.version, p, retain, ids)
 	if len(packet) > c.maxPacket {
 		return tooLarge

@@ -89,7 +89,7 @@ func (s *session) deliver(c *conn, r *router, p *publication, qos byte, retain b
 	}
 	out := packet.Outgoing{Retain: retain, QoS: qos, SubIDs: subIDs, HasExpiry: p.hasExpiry, Expiry: p.expiry, Props: p.props}
 	size := packet.PublishSize(c.version, len(p.topic), len(p.payload), &out)
-	if size > c.maxPacket {
+	if size > c.maxPacket && !fits(c, p.topic, len(p.payload), &out) {
 		return tooLarge
 	}
 	if len(s.wait) == 0 && !s.win.full() && !c.congested() {
@@ -247,7 +247,8 @@ func (s *session) pumpLog(c *conn) (rel pubrel, err error) {
 		}
 		out := packet.Outgoing{Dup: d.Sent, Retain: d.Retain, QoS: d.QoS, PacketID: packetID(d.Seq),
 			SubIDs: d.SubIDs, HasExpiry: d.HasExpiry, Expiry: d.Expiry, Props: d.Props}
-		if packet.PublishSize(c.version, len(d.Topic), len(d.Payload), &out) > c.maxPacket {
+		if packet.PublishSize(c.version, len(d.Topic), len(d.Payload), &out) > c.maxPacket &&
+			!fits(c, d.Topic, len(d.Payload), &out) {
 			s.win.sent(d.Seq, settled)
 			s.queue.Drop(d.Seq, reasonTooLarge)
 			c.b.count.tooLarge.add(1)

@@ -121,7 +121,11 @@ func post[T ~string | ~[]byte](c *conn, topic T, payload []byte, out *packet.Out
 	o.mu.Lock()
 	if o.err == nil {
 		k := o.buffer()
-		k.b = packet.AppendPublish(k.b, c.version, topic, payload, out)
+		if c.short != nil {
+			k.b = appendShort(k.b, c, topic, payload, out)
+		} else {
+			k.b = packet.AppendPublish(k.b, c.version, topic, payload, out)
+		}
 		o.publishes++
 		c.account()
 	}
