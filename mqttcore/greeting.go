@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sluice/mqttcore/packet"
 )
 
@@ -53,6 +55,7 @@ func (c *conn) shakeHands() error {
 		if err := t.Handshake(); err != nil {
 			return c.noTLS(err)
 		}
+		c.acknowledge()
 	}
 	if web == nil {
 		return nil
@@ -67,6 +70,15 @@ func (c *conn) shakeHands() error {
 		c.complain("WebSocket refused: "+refused.kind, "why", refused.text)
 	}
 	return err
+}
+
+// acknowledge has the kernel confirm what has come. The end of a handshake
+// gets no answer by which that would go, and many clients hold CONNECT back
+// until then: some 40 ms.
+func (c *conn) acknowledge() {
+	if c.raw != nil {
+		_ = c.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) })
+	}
 }
 
 // noTLS logs why a handshake failed. Who only looks whether the port is open,
