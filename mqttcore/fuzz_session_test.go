@@ -30,7 +30,7 @@ func FuzzSession(f *testing.F) {
 // TestSession plays scripts of chance, the same each time.
 func TestSession(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
+	for range 100 {
 		script := make([]byte, 4*playSteps)
 		for i := range script {
 			script[i] = byte(rng.Uint32())

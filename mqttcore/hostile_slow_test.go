@@ -36,7 +36,7 @@ func numbered(c *client, topic string, n, size int) {
 // no more; the rest waits, bounded in memory or whole on disk.
 func TestNeverAcknowledges(t *testing.T) {
 	t.Parallel()
-	const n, size, window = 3000, 1000, 16
+	const n, size, window = 1500, 1000, 16
 	for _, durable := range []bool{false, true} {
 		t.Run(fmt.Sprint("durable ", durable), func(t *testing.T) {
 			r := start(t, Config{MaxInflight: window, MaxQueuedBytes: 256 << 10})
@@ -99,7 +99,7 @@ func (r *rig) idle() {
 // nothing.
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
-	const n, size, limit = 700, 16 << 10, 512 << 10
+	const n, size, limit = 600, 16 << 10, 512 << 10
 	for _, k := range []struct {
 		qos     byte
 		durable bool
