@@ -235,6 +235,64 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
+// TestDamageInOneLargeCommit flips a bit in the first of many frames that were
+// committed together: what shared the frame is lost, and no more, where a footer
+// or a snapshot tells how far the segment went.
+func TestDamageInOneLargeCommit(t *testing.T) {
+	const n = 12
+	for _, sealed := range []bool{true, false} {
+		t.Run(fmt.Sprint("sealed ", sealed), func(t *testing.T) {
+			fs := simfs.New()
+			r := start(t, options(fs))
+			sid := r.session("a")
+			r.stop()
+			s, err := store.Open(options(fs))
+			if err != nil {
+				t.Fatal(err)
+			}
+			count := n
+			if sealed {
+				count = 2 * n // the rest goes into another segment
+			}
+			want := ""
+			for i := 1; i <= count; i++ {
+				s.Append(message(sid, fmt.Sprintf("m%d|%s", i, strings.Repeat("x", 3000))), nil)
+			}
+			r = run(t, s)
+			r.publish(sid, "last")
+			image := fs.Clone()
+			r.stop()
+			if !sealed {
+				image = fs.Clone() // with a snapshot
+			}
+			damaged := false
+			for _, name := range image.Names() {
+				image.Change(name, func(b []byte) []byte {
+					if at := strings.Index(string(b), "m1|"); at > 0 && strings.HasPrefix(name, "seg-") {
+						b[at+50] ^= 1
+						damaged = true
+					}
+					return b
+				})
+			}
+			if !damaged {
+				t.Fatal("nothing was damaged")
+			}
+			r = start(t, options(image))
+			got := drain(t, r.OpenQueue(sid, nil))
+			for i := 6; i <= count; i++ {
+				want += fmt.Sprintf(" %d:m%d", i, i)
+			}
+			want += fmt.Sprintf(" %d:last", count+1)
+			if !strings.HasSuffix(" "+got, want) {
+				t.Errorf("more is lost than one frame: %s", got)
+			}
+			equal(t, "damaged places", r.Stats().CorruptFrames, 1)
+			balance(t, r.Store)
+		})
+	}
+}
+
 func TestNewerVersionIsLeftAlone(t *testing.T) {
 	for _, prefix := range []string{"seg-", "snap-"} {
 		fs, _ := fiveMessages(t, true, false)

@@ -22,6 +22,14 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 	}
 	g.ranges = nil
 	want, prev, chained := g.ordinal, uint32(0), false
+	// Below live all frames were durable and lie side by side.
+	live := int64(0)
+	if footed {
+		live = g.end
+	}
+	if g.id == r.from.seg() {
+		live = max(live, r.from.off())
+	}
 	off := g.begin
 	for off+blockSize <= g.size {
 		f, b, ok, err := readFrame(file, off, g.size, g.seed, r.buf)
@@ -45,8 +53,9 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 			break
 		}
 		// Something else: the end of the log, or damage. It is damage where a
-		// later frame says that this place was durable before it was written.
-		to, later, err := s.durableAfter(file, g, off, want, stop, r.buf)
+		// later frame says that this place was durable before it was written, or
+		// where the footer or the snapshot does.
+		to, later, err := s.durableAfter(file, g, off, live, want, stop, r.buf)
 		if err != nil {
 			return err
 		}
@@ -90,15 +99,15 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 }
 
 // durableAfter looks behind off for a frame that proves off to have been
-// durable; g.size where there is none.
-func (s *Store) durableAfter(file File, g *recoverSeg, off int64, want, stop uint64, buf []byte) (int64, frameInfo, error) {
+// durable, or that lies below live itself; g.size where there is none.
+func (s *Store) durableAfter(file File, g *recoverSeg, off, live int64, want, stop uint64, buf []byte) (int64, frameInfo, error) {
 	hole := makeLSN(g.id, off)
 	for p := off + blockSize; p < g.size; p += blockSize {
 		to, f, err := probe(file, p, g.size, g.seed, buf)
 		if err != nil || to == g.size {
 			return g.size, f, err
 		}
-		if f.ordinal >= want && f.ordinal < stop && f.synced > hole {
+		if f.ordinal >= want && f.ordinal < stop && (to < live || f.synced > hole) {
 			return to, f, nil
 		}
 		p = to

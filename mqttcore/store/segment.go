@@ -139,6 +139,9 @@ func (s *Store) roll(ordinal uint64) error {
 	}
 	h := segHeader{store: s.id, id: id, ordinal: ordinal, time: s.now(), size: s.opt.SegmentSize}
 	file, err := s.makeSegment(&h)
+	if errors.Is(err, ErrFull) {
+		s.w.nextSeg = id // nothing was made: the next try says the same
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", segName(id), err)
 	}
@@ -323,7 +326,6 @@ func (s *Store) recycle() {
 func (s *Store) fillPool() {
 	for len(s.w.pool) < poolMin && !s.w.diskLow && !time.Now().Before(s.w.nextFill) {
 		name := freeName(s.w.nextSeg)
-		s.w.nextSeg++
 		f, err := s.fs.Create(name, s.opt.SegmentSize)
 		if isFull(err) {
 			s.w.diskLow = true
@@ -333,6 +335,7 @@ func (s *Store) fillPool() {
 			}
 			return
 		}
+		s.w.nextSeg++
 		if err != nil {
 			s.w.nextFill = time.Now().Add(fillRetry)
 			s.log.Warn("store: no free segment can be kept ready", "error", err)
