@@ -34,7 +34,7 @@ type ClientStats struct {
 }
 
 // Clients tells of all sessions, ordered by client identifier. It holds up no
-// message: the broker is locked for some 10 ns per session, the rest looks at
+// message: the broker is locked for some 100 ns per session, the rest looks at
 // one session at a time. Figures of one client may be a packet apart.
 func (b *Broker) Clients() []ClientStats {
 	type look struct {
