@@ -408,3 +408,30 @@ func TestAliasesMQTTjs(t *testing.T) {
 		t.Errorf("%d of 30 messages came with an alias", aliases)
 	}
 }
+
+// BenchmarkRouteAliases is BenchmarkRoute for subscribers that know the alias
+// of the topic.
+func BenchmarkRouteAliases(b *testing.B) {
+	const fan = 20
+	r := start(b, Config{SysInterval: -1})
+	p := &publication{topic: []byte("bench/building/floor"), payload: make([]byte, 100)}
+	var subs []*conn
+	for range fan {
+		c := &conn{b: r.Broker, version: packet.V5, maxPacket: packet.MaxRemaining, short: &shortNames{most: 5}}
+		s := &session{}
+		s.member.sess, s.member.id = s, r.memberID()
+		s.conn.Store(c)
+		r.tree.Set("bench/#", &s.member, grant{})
+		subs = append(subs, c)
+	}
+	rt := r.takeRouter()
+	b.ReportAllocs()
+	for b.Loop() {
+		rt.route(p)
+		for _, s := range subs {
+			s.out.pending.b, s.out.dirty = s.out.pending.b[:0], false
+		}
+		rt.dirty = rt.dirty[:0]
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*fan), "ns/delivery")
+}
