@@ -114,6 +114,7 @@ func (b *Broker) giveRouter(r *router) {
 	b.count.tooLarge.add(t.tooLarge)
 	*t = tally{}
 	r.pub.Topic, r.pub.Payload, r.pub.RawProps = nil, nil, nil
+	r.pub.Properties.Reset()
 	r.connect = packet.Connect{}
 	r.current = publication{}
 	r.topic, r.asked = nil, nil
