@@ -9,7 +9,7 @@ func overlap(a, b string) bool {
 	if a[0] == '$' && (b[0] == '+' || b[0] == '#') || b[0] == '$' && (a[0] == '+' || a[0] == '#') {
 		return false
 	}
-	for {
+	for first := true; ; first = false {
 		aLevel, aRest, aMore := strings.Cut(a, "/")
 		bLevel, bRest, bMore := strings.Cut(b, "/")
 		switch {
@@ -20,9 +20,10 @@ func overlap(a, b string) bool {
 		case aMore && bMore:
 			a, b = aRest, bRest
 		case aMore:
-			return aRest == "#" // "a/#" matches "a" too
+			// "a/#" matches "a" too, but "/#" not the empty name: there is none.
+			return aRest == "#" && (!first || aLevel != "")
 		case bMore:
-			return bRest == "#"
+			return bRest == "#" && (!first || bLevel != "")
 		default:
 			return true
 		}
