@@ -57,7 +57,8 @@ func (b *bench) unplug() {
 // endable makes a pty's master one whose Close ends a Read that waits.
 func endable(t testing.TB, master *os.File) *os.File {
 	t.Helper()
-	fd, err := unix.Dup(int(master.Fd()))
+	// Not inherited: a program started meanwhile would keep the pty alive.
+	fd, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err == nil {
 		err = unix.SetNonblock(fd, true)
 	}

@@ -159,7 +159,16 @@ func (d disk) Lock() (io.Closer, error) {
 		}
 		return nil, fmt.Errorf("%s: flock: %w", p, err)
 	}
-	return f, nil
+	return lock{f}, nil
+}
+
+// lock is the locked file LOCK.
+type lock struct{ *os.File }
+
+// Close gives the lock back by name: closing alone would leave it to a program
+// that is just being started and still shares all descriptors.
+func (l lock) Close() error {
+	return errors.Join(unix.Flock(int(l.Fd()), unix.LOCK_UN), l.File.Close())
 }
 
 type diskFile struct{ *os.File }
