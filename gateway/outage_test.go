@@ -129,13 +129,40 @@ func outage(t *testing.T, qos int) {
 		}
 	}
 	t.Logf("%d readings acknowledged, %d messages upstream, %d duplicates after a kill", len(acknowledged), seen, duplicates)
-	// What was in flight comes again, and what was acknowledged since the
-	// cursor was written last: 256 messages, and those of one commit more.
+	judgeSeam(t, parseMessages(r.tail(1<<30)))
+	// In flight at the kill, or acknowledged after the cursor was written last,
+	// which is lazy: every 256 messages, and those of the commit under way.
 	if qos == 1 && duplicates > 1024 {
 		t.Errorf("%d duplicates after one kill", duplicates)
 	}
 	if qos == 2 && duplicates > 0 {
 		t.Errorf("%d duplicates at QoS 2", duplicates)
+	}
+}
+
+// judgeSeam checks that what came twice is one run: messages of before the
+// kill, again in their order, and nothing else.
+func judgeSeam(t *testing.T, all []message) {
+	t.Helper()
+	first := map[message]int{}
+	n, begin, repeats := 0, 0, 0
+	for _, m := range all {
+		if strings.HasSuffix(m.topic, "/availability") {
+			continue
+		}
+		at, again := first[m]
+		switch {
+		case !again:
+			first[m] = n
+		case repeats == 0:
+			begin, repeats = at, 1
+		case at != begin+repeats:
+			t.Errorf("message %d came again as %d, outside the run of %d from %d on", at, n, repeats, begin)
+			return
+		default:
+			repeats++
+		}
+		n++
 	}
 }
 
