@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sluice/mqttcore"
+	"sluice/mqttcore/packet"
 )
 
 // BenchmarkDrain empties a queue into mosquitto, as after an outage.
@@ -39,7 +40,7 @@ func BenchmarkAppendPublish(b *testing.B) {
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = appendPublish(buf[:0], "site7/", &d, 1, 1, false, true)
+		buf = appendPublish(buf[:0], packet.V5, "site7/", &d, 1, 1, false, true)
 	}
 	b.SetBytes(int64(len(buf)))
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/mqttcore/packet"
 	"sluice/mqttcore/topic"
 )
 
@@ -18,6 +19,9 @@ const (
 	// without an acknowledgement. AWS IoT Core allows 100, mosquitto 20; the
 	// server's Receive Maximum lowers it.
 	DefaultWindow = 100
+	// DefaultWindow3 is the same for MQTT 3.1.1, where the server cannot say
+	// what it takes: as much as mosquitto.
+	DefaultWindow3 = 20
 	// MaxWindow bounds Config.Window: packet identifiers repeat after
 	// idSpace messages, and the window must stay far below that.
 	MaxWindow = 10_000
@@ -38,6 +42,8 @@ type Config struct {
 	// port (1883, 8883, 80, 443); WebSocket URLs may have a path, and "/mqtt"
 	// is used where they have none.
 	URL string
+	// Version is that of MQTT: 5, or 3 for 3.1.1. 0 is 5.
+	Version int
 	// ClientID is the client identifier upstream. Two clients with the same
 	// one throw each other out.
 	ClientID string
@@ -62,7 +68,8 @@ type Config struct {
 	// server's Maximum QoS lowers it. With 0 messages are still kept through
 	// an outage, but nothing tells whether the upstream took them.
 	QoS byte
-	// Window bounds the messages in flight; 0 is DefaultWindow. After a cut
+	// Window bounds the messages in flight; 0 is DefaultWindow, or
+	// DefaultWindow3. After a cut
 	// at QoS 1 no more than this many messages arrive twice.
 	Window int
 	// QueueMaxBytes bounds what waits in the log for this link, in bytes;
@@ -107,6 +114,9 @@ func (c *Config) Validate() error {
 	}
 	if _, err := parseURL(c.URL); err != nil {
 		bad("url", "%w", err)
+	}
+	if v := c.Version; v != 0 && v != 3 && v != 5 {
+		bad("version", "%d is neither 5 nor 3, which is MQTT 3.1.1", v)
 	}
 	if c.ClientID == "" {
 		bad("client_id", "is empty: the upstream needs one to keep our session")
@@ -154,6 +164,18 @@ func (c *Config) validateTopics(bad func(field, format string, args ...any)) {
 	}
 	filters("out", c.Out)
 	filters("in", c.In)
+	for i, f := range c.Out {
+		if c.version() == packet.V5 {
+			break
+		}
+		for _, in := range c.In {
+			if topic.Covers(in, f) {
+				bad(fmt.Sprintf("out.%d", i), "%q: nothing of it would go up, as %q comes down, and with version = 3 "+
+					"what comes down cannot go up too: the upstream would send it back", f, in)
+				break
+			}
+		}
+	}
 	if c.Prefix != "" {
 		// A prefix may end in a slash or within a level, so it is judged as
 		// the beginning of a name.
@@ -168,6 +190,14 @@ func (c *Config) validateTopics(bad func(field, format string, args ...any)) {
 	}
 }
 
+// version is Version as the codec names it.
+func (c *Config) version() packet.Version {
+	if c.Version == 3 {
+		return packet.V311
+	}
+	return packet.V5
+}
+
 // withDefaults returns c with its zero values replaced.
 func (c Config) withDefaults() Config {
 	if c.KeepAlive == 0 {
@@ -178,6 +208,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Window == 0 {
 		c.Window = DefaultWindow
+		if c.version() != packet.V5 {
+			c.Window = DefaultWindow3
+		}
 	}
 	return c
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.golang/paho"
+
+	"sluice/mqttcore/packet"
 )
 
 func good() Config {
@@ -31,7 +33,7 @@ func TestValidateTakesAGoodConfig(t *testing.T) {
 
 func TestValidateNamesEachWrongKey(t *testing.T) {
 	c := Config{
-		URL: "http://x", Password: []byte("x"), KeepAlive: time.Millisecond, SessionExpiry: -1,
+		URL: "http://x", Version: 4, Password: []byte("x"), KeepAlive: time.Millisecond, SessionExpiry: -1,
 		Out: []string{"a/#/b", "$share/g/x"}, In: []string{""}, Prefix: "a+", QoS: 3, Window: -1, Availability: "a/#",
 	}
 	err := c.Validate()
@@ -42,10 +44,15 @@ func TestValidateNamesEachWrongKey(t *testing.T) {
 	for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
 		keys = append(keys, e.(interface{ Field() string }).Field())
 	}
-	want := []string{"name", "url", "client_id", "username", "keepalive", "session_expiry",
+	want := []string{"name", "url", "version", "client_id", "username", "keepalive", "session_expiry",
 		"out.0", "out.1", "in.0", "prefix", "availability", "qos", "window"}
 	if !slices.Equal(keys, want) {
 		t.Errorf("wrong keys are %v,\nwant %v", keys, want)
+	}
+	c = good()
+	c.Version, c.Out, c.In = 3, []string{"a/+", "b/#"}, []string{"b/c", "a/#"}
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), `out.0: "a/+": nothing of it would go up`) || strings.Contains(err.Error(), "out.1") {
+		t.Errorf("a filter that is down and up in MQTT 3.1.1: %v", err)
 	}
 	c = good()
 	c.In, c.Out = nil, nil
@@ -76,13 +83,13 @@ func TestParseURL(t *testing.T) {
 func TestLimitsAreTheLowerOnes(t *testing.T) {
 	c := good().withDefaults()
 	c.QoS = 2
-	if got, want := limitsOf(&c, &paho.Connack{}), (limits{DefaultWindow, 2, 1, true, maxPacket}); got != want {
+	if got, want := limitsOf(&c, &paho.Connack{}), (limits{packet.V5, DefaultWindow, 2, 1, true, maxPacket}); got != want {
 		t.Errorf("a server without limits: %+v, want %+v", got, want)
 	}
 	ca := &paho.Connack{Properties: &paho.ConnackProperties{
 		ReceiveMaximum: new(uint16(20)), MaximumQoS: new(byte(1)), MaximumPacketSize: new(uint32(2000)), RetainAvailable: false,
 	}}
-	if got, want := limitsOf(&c, ca), (limits{19, 1, 1, false, 2000}); got != want {
+	if got, want := limitsOf(&c, ca), (limits{packet.V5, 19, 1, 1, false, 2000}); got != want {
 		t.Errorf("limits are %+v, want %+v", got, want)
 	}
 	ca.Properties.ReceiveMaximum = new(uint16(1))

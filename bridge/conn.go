@@ -3,6 +3,7 @@ package bridge
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -80,6 +81,20 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.fail(err)
 	}
 	return n, err
+}
+
+// next waits for the next whole packet and returns it, header included, in
+// memory of its own. It is for a reader that does not use Read.
+func (c *conn) next() ([]byte, error) {
+	n, err := c.frame()
+	if err == nil {
+		raw := make([]byte, n)
+		if _, err = io.ReadFull(c.r, raw); err == nil {
+			return raw, nil
+		}
+	}
+	c.fail(err)
+	return nil, err
 }
 
 // frame waits for the next packet and returns its size with its header.

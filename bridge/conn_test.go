@@ -11,6 +11,7 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 
 	"sluice/mqttcore"
+	"sluice/mqttcore/packet"
 )
 
 // served returns a conn whose peer sends raw and closes.
@@ -32,7 +33,7 @@ func TestConnReadsPacketByPacket(t *testing.T) {
 	var raw []byte
 	for _, n := range []int{0, 1, 121, 122, 16_000, maxInbound - 20} {
 		d := mqttcore.Delivery{Topic: []byte("t"), Payload: bytes.Repeat([]byte("p"), n)}
-		raw = appendPublish(raw, "", &d, 1, 1, false, false)
+		raw = appendPublish(raw, packet.V5, "", &d, 1, 1, false, false)
 	}
 	c := served(t, raw)
 	for _, n := range []int{0, 1, 121, 122, 16_000, maxInbound - 20} {
@@ -54,7 +55,7 @@ func TestConnRefusesWhatIsTooLarge(t *testing.T) {
 		raw  []byte
 		want string
 	}{
-		"above the limit":    {append([]byte{3 << 4}, appendVarint(nil, maxInbound)...), "although we allow"},
+		"above the limit":    {[]byte{3 << 4, 0x80, 0x80, 0x40}, "although we allow"},
 		"the largest of all": {[]byte{3 << 4, 0xff, 0xff, 0xff, 0x7f}, "although we allow"},
 		"endless length":     {[]byte{3 << 4, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, "malformed"},
 	} {

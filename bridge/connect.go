@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +13,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"sluice/mqttcore"
+	"sluice/mqttcore/packet"
 )
 
 // subscribeBatch is how many filters go into one SUBSCRIBE: AWS IoT Core
@@ -24,9 +25,15 @@ type refusal struct {
 	what   string
 	reason byte
 	said   string
+	code   byte // the return code of MQTT 3.1.1, 0 in 5
 }
 
-func (r *refusal) Error() string { return r.what + ": " + reasonText(r.reason, r.said) }
+func (r *refusal) Error() string {
+	if r.code != 0 {
+		return r.what + ": " + returnCodeText(r.code)
+	}
+	return r.what + ": " + reasonText(r.reason, r.said)
+}
 
 // connect makes one connection, uses it until it ends, and tells how that
 // went. The error says why it ended.
@@ -40,40 +47,34 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 	}
 	c := newConn(raw)
 	defer c.Close()
-	s := newSession(l.inbox, l.cfg.Window)
-	r := newReceiver(l, s, c)
+	s := newSession(l.cfg.Window)
+	r := newReceiver(l, c)
 	defer r.cancel()
-	pinger := newPinger(c, l.cfg.KeepAlive)
-	client := paho.NewClient(paho.ClientConfig{
-		Conn: c, Session: s, PingHandler: pinger, PacketTimeout: handshakeTimeout,
-		OnPublishReceived: []func(paho.PublishReceived) (bool, error){r.handle},
-		// Both are seen as the end of the connection, with their cause.
-		OnServerDisconnect: func(*paho.Disconnect) {},
-		OnClientError:      func(error) {},
-	})
-	ca, err := client.Connect(ctx, l.connectPacket())
+	client := l.newClient(c, s, r)
+	r.client = client
+	will := l.cfg.Availability != "" && !l.noWill && !l.purge
+	w, err := client.connect(ctx, hello{purge: l.purge, will: will})
 	if err != nil {
-		return l.refused(ca, err, c)
+		return l.refused(err, c)
 	}
 	began := time.Now()
-	lim, resumed := limitsOf(&l.cfg, ca), ca.SessionPresent
-	if l.purge || resumed && l.isNew(queue) {
+	if l.purge || w.resumed && l.isNew(queue) {
 		return l.discard(client)
 	}
-	if !resumed {
+	if !w.resumed {
 		l.inbox.clear()
 		l.forgotten = queue.Released()
 		clear(l.renewed)
 	}
 	var tasks sync.WaitGroup
 	tasks.Go(r.run)
-	f, err := l.use(ctx, client, c, s, queue, lim, resumed)
+	f, err := l.use(ctx, client, c, s, queue, w)
 	if err == nil {
-		l.bid(client)
+		client.leave(farewell{offline: will, lim: w.lim})
 	}
 	c.Close()
 	r.cancel()
-	<-client.Done()
+	<-client.done()
 	tasks.Wait()
 	r.settle(ctx)
 	return l.judgeEnd(f, s, began, err)
@@ -89,12 +90,13 @@ func (l *Link) isNew(queue *mqttcore.Consumer) bool {
 // discard removes the upstream's session by a connection with Clean Start and
 // no expiry. The one that then stays is made without Clean Start, as mosquitto
 // keeps only such over its own restart.
-func (l *Link) discard(client *paho.Client) (outcome, error) {
+func (l *Link) discard(client client) (outcome, error) {
 	l.purge, l.purged = !l.purge, l.purge
 	if l.purge {
 		l.log.Info("upstream has a session of an earlier life: it is discarded")
 	}
-	_ = client.Disconnect(&paho.Disconnect{}) // it closes the connection in any case
+	client.leave(farewell{})
+	<-client.done()
 	return unreached, errDiscarded
 }
 
@@ -102,20 +104,23 @@ func (l *Link) discard(client *paho.Client) (outcome, error) {
 var errDiscarded = errors.New("a session of an earlier life is discarded")
 
 // refused words why there was no CONNACK, or one that says no.
-func (l *Link) refused(ca *paho.Connack, err error, c *conn) (outcome, error) {
-	if ca != nil && ca.ReasonCode >= 0x80 {
-		if ca.ReasonCode == reasonQoS || ca.ReasonCode == reasonRetain {
+func (l *Link) refused(err error, c *conn) (outcome, error) {
+	if no, ok := errors.AsType[*refusal](err); ok {
+		if no.reason == reasonQoS || no.reason == reasonRetain {
 			l.noWill = true // the will asks for what this server cannot do
 		}
-		said := ""
-		if ca.Properties != nil {
-			said = ca.Properties.ReasonString
+		if asksForPatience(no.reason) {
+			return throttled, no
 		}
-		how := rejected
-		if asksForPatience(ca.ReasonCode) {
-			how = throttled
+		return rejected, no
+	}
+	if closedByPeer(err) {
+		// No reason is given by a server that does not know our version.
+		text := "the upstream closed the connection on our CONNECT"
+		if l.cfg.version() == packet.V5 {
+			text += ": if it speaks MQTT 3.1.1 only, set version = 3"
 		}
-		return how, &refusal{"connection refused", ca.ReasonCode, said}
+		return rejected, errors.New(text)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return rejected, fmt.Errorf("no CONNACK within %v", handshakeTimeout)
@@ -132,19 +137,19 @@ func (l *Link) refused(ca *paho.Connack, err error, c *conn) (outcome, error) {
 
 // use subscribes, says that we are here and forwards until the connection is
 // lost, which is an error, or ctx ends.
-func (l *Link) use(ctx context.Context, client *paho.Client, c *conn, s *session, queue *mqttcore.Consumer,
-	lim limits, resumed bool) (*forwarder, error) {
+func (l *Link) use(ctx context.Context, client client, c *conn, s *session, queue *mqttcore.Consumer,
+	w welcome) (*forwarder, error) {
 	if err := l.subscribe(ctx, client); err != nil {
 		return nil, lossOf(s, c, err)
 	}
-	if err := l.announce(ctx, client, lim); err != nil {
+	if err := l.announce(ctx, client, w.lim); err != nil {
 		return nil, lossOf(s, c, err)
 	}
 	live, cancel := l.subscribeLive()
 	defer cancel()
-	f := newForwarder(l, queue, s, c, lim, resumed)
+	f := newForwarder(l, queue, s, c, w.lim, w.resumed)
 	f.live = live
-	l.up(resumed, lim)
+	l.up(w.resumed, w.lim)
 	if err := f.run(ctx); err != nil {
 		return f, lossOf(s, c, err)
 	}
@@ -154,7 +159,7 @@ func (l *Link) use(ctx context.Context, client *paho.Client, c *conn, s *session
 // lossOf says why the connection ended, where it has, and else err.
 func lossOf(s *session, c *conn, err error) error {
 	if d := s.goodbye(); d != nil {
-		return &refusal{"the upstream disconnected us", d.ReasonCode, reasonString(d.Properties)}
+		return d
 	}
 	select {
 	case <-c.over:
@@ -176,7 +181,7 @@ func (l *Link) judgeEnd(f *forwarder, s *session, began time.Time, err error) (o
 		}
 	}
 	switch d := s.goodbye(); {
-	case d != nil && asksForPatience(d.ReasonCode):
+	case d != nil && asksForPatience(d.reason):
 		return throttled, err
 	case time.Since(began) >= stableAfter:
 		return stable, err
@@ -186,92 +191,45 @@ func (l *Link) judgeEnd(f *forwarder, s *session, began time.Time, err error) (o
 	return rejected, err
 }
 
-// connectPacket makes the CONNECT packet.
-func (l *Link) connectPacket() *paho.Connect {
-	p := &paho.Connect{
-		ClientID:     l.cfg.ClientID,
-		KeepAlive:    uint16(min(l.cfg.KeepAlive/time.Second, math.MaxUint16)),
-		Username:     l.cfg.Username,
-		UsernameFlag: l.cfg.Username != "",
-		Password:     l.cfg.Password,
-		PasswordFlag: len(l.cfg.Password) > 0,
-		CleanStart:   l.purge,
-		Properties: &paho.ConnectProperties{
-			SessionExpiryInterval: new(uint32(l.cfg.SessionExpiry / time.Second)),
-			ReceiveMaximum:        new(uint16(receiveMaximum)),
-			MaximumPacketSize:     new(uint32(maxInbound)),
-			RequestProblemInfo:    true,
-		},
-	}
-	if l.purge {
-		p.Properties.SessionExpiryInterval = nil
-	}
-	if l.cfg.Availability != "" && !l.noWill && !l.purge {
-		p.WillMessage = &paho.WillMessage{
-			Topic: l.cfg.Prefix + l.cfg.Availability, Payload: []byte("offline"),
-			QoS: min(1, l.cfg.QoS), Retain: true,
-		}
-		p.WillProperties = &paho.WillProperties{}
-	}
-	return p
-}
-
 // announce publishes the birth message and waits for its acknowledgement.
-func (l *Link) announce(ctx context.Context, client *paho.Client, lim limits) error {
+func (l *Link) announce(ctx context.Context, client client, lim limits) error {
 	if l.cfg.Availability == "" {
 		return nil
 	}
-	res, err := client.Publish(ctx, &paho.Publish{
-		Topic: l.cfg.Prefix + l.cfg.Availability, Payload: []byte("online"),
-		QoS: lim.birth, Retain: lim.retain,
-	})
-	if res != nil && res.ReasonCode >= 0x80 {
-		l.log.Warn("birth message refused by the upstream", "topic", l.cfg.Prefix+l.cfg.Availability,
-			"why", reasonText(res.ReasonCode, ""))
-		return nil
-	}
+	topic := l.cfg.Prefix + l.cfg.Availability
+	reason, err := client.publish(ctx, topic, online, lim.birth, lim.retain)
 	if err != nil {
 		return fmt.Errorf("birth message: %w", err)
+	}
+	if reason >= 0x80 {
+		l.log.Warn("birth message refused by the upstream", "topic", topic, "why", reasonText(reason, ""))
 	}
 	return nil
 }
 
 // subscribe asks for what comes down. A filter that the upstream refuses is
 // logged; the others work on.
-func (l *Link) subscribe(ctx context.Context, client *paho.Client) error {
-	for from := 0; from < len(l.cfg.In); from += subscribeBatch {
-		batch := l.cfg.In[from:min(from+subscribeBatch, len(l.cfg.In))]
-		req := &paho.Subscribe{}
+func (l *Link) subscribe(ctx context.Context, client client) error {
+	for batch := range slices.Chunk(l.cfg.In, subscribeBatch) {
+		var filters []string
 		for _, f := range batch {
-			req.Subscriptions = append(req.Subscriptions, paho.SubscribeOptions{
-				Topic: l.cfg.Prefix + f, QoS: l.cfg.QoS, NoLocal: true, RetainAsPublished: true,
-				RetainHandling: 1, // retained messages only where the subscription is new
-			})
+			filters = append(filters, l.cfg.Prefix+f)
 		}
-		ack, err := client.Subscribe(ctx, req)
+		reasons, err := client.subscribe(ctx, filters, l.cfg.QoS)
 		switch {
 		case errors.Is(err, paho.ErrInvalidArguments):
-			l.log.Warn("upstream cannot subscribe", "filters", strings.Join(batch, " "), "why", err)
+			l.log.Warn("upstream cannot subscribe", "filters", strings.Join(filters, " "), "why", err)
 			continue
-		case ack == nil || len(ack.Reasons) != len(batch):
+		case err != nil:
 			return fmt.Errorf("subscribe: %w", err)
+		case len(reasons) != len(filters):
+			return fmt.Errorf("subscribe: the upstream gave %d answers to %d filters", len(reasons), len(filters))
 		}
-		for i, reason := range ack.Reasons {
+		for i, reason := range reasons {
 			if reason >= 0x80 {
-				l.log.Warn("subscription refused by the upstream", "filter", l.cfg.Prefix+batch[i],
-					"why", reasonText(reason, ""))
+				l.log.Warn("subscription refused by the upstream", "filter", filters[i], "why", reasonText(reason, ""))
 			}
 		}
 	}
 	return nil
-}
-
-// bid says goodbye in an orderly stop. The server publishes our will then,
-// where there is one, so that "offline" is right at once.
-func (l *Link) bid(client *paho.Client) {
-	d := &paho.Disconnect{}
-	if l.cfg.Availability != "" && !l.noWill {
-		d.ReasonCode = reasonDisconnectForWill
-	}
-	_ = client.Disconnect(d) // it closes the connection in any case
 }

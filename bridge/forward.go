@@ -201,7 +201,7 @@ func (f *forwarder) send() {
 		f.w.restore(d.Seq, d.Topic)
 		f.out = appendPubrel(f.out, id)
 		return
-	case f.l.ownTopic(d.Topic): // the will and the birth say it better
+	case f.l.staysHere(d.Topic):
 		f.queue.Ack(d.Seq)
 		f.w.settle(d.Seq)
 		f.w.advance()
@@ -210,7 +210,7 @@ func (f *forwarder) send() {
 	// What was kept for the upstream goes at the QoS that is configured for
 	// it, whatever its publisher used on the way in.
 	qos := f.lim.qos
-	if why := unsendable(f.l.cfg.Prefix, d, qos, f.lim.packet); why != "" {
+	if why := unsendable(f.lim.version, f.l.cfg.Prefix, d, qos, f.lim.packet); why != "" {
 		f.giveUp(d.Seq, d.Topic, why)
 		return
 	}
@@ -224,7 +224,7 @@ func (f *forwarder) send() {
 	f.l.sentTo = max(f.l.sentTo, d.Seq)
 	// DUP is only for a session that knows the first attempt (MQTT 5.0,
 	// 3.3.1.1), and never for what the upstream has answered.
-	f.out = appendPublish(f.out, f.l.cfg.Prefix, d, id, qos, again && f.resumed && qos > 0, d.Retain && f.lim.retain)
+	f.out = appendPublish(f.out, f.lim.version, f.l.cfg.Prefix, d, id, qos, again && f.resumed && qos > 0, d.Retain && f.lim.retain)
 	f.sentAt = time.Now()
 	if qos == 0 {
 		f.queue.Ack(d.Seq)
@@ -265,7 +265,7 @@ func (f *forwarder) ending(cause error) ending {
 		e.head = seq
 	}
 	if d := f.session.goodbye(); d != nil {
-		e.told = d.ReasonCode
+		e.told = d.reason
 	} else {
 		e.bare = closedByPeer(cause)
 	}

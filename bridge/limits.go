@@ -1,10 +1,16 @@
 package bridge
 
-import "github.com/eclipse/paho.golang/paho"
+import (
+	"github.com/eclipse/paho.golang/paho"
+
+	"sluice/mqttcore/packet"
+)
 
 // limits are what the server said in CONNACK (MQTT 5.0, 3.2.2.3), brought
 // together with the configuration.
 type limits struct {
+	version packet.Version
+
 	window int  // messages in flight
 	qos    byte // highest quality of service
 	birth  byte // quality of service of the birth message
@@ -13,7 +19,7 @@ type limits struct {
 }
 
 func limitsOf(cfg *Config, ca *paho.Connack) limits {
-	lim := limits{window: cfg.Window, qos: cfg.QoS, birth: min(1, cfg.QoS), retain: true, packet: maxPacket}
+	lim := limits{version: packet.V5, window: cfg.Window, qos: cfg.QoS, birth: min(1, cfg.QoS), retain: true, packet: maxPacket}
 	p := ca.Properties
 	if p == nil {
 		return lim
@@ -36,4 +42,9 @@ func limitsOf(cfg *Config, ca *paho.Connack) limits {
 	}
 	lim.retain = p.RetainAvailable
 	return lim
+}
+
+// limitsOf3 are those of a server of MQTT 3.1.1, which tells none.
+func limitsOf3(cfg *Config) limits {
+	return limits{version: packet.V311, window: cfg.Window, qos: cfg.QoS, birth: min(1, cfg.QoS), retain: true, packet: maxPacket}
 }

@@ -1,5 +1,5 @@
 // Package bridge is the upstream link: it carries messages between the local
-// broker and one MQTT 5 server.
+// broker and one MQTT server of version 5 or 3.1.1.
 //
 // Upwards it is a durable consumer like any other. It reads the log in order,
 // keeps a window of messages in flight and moves its cursor only when the
@@ -18,11 +18,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"sluice/mqttcore"
+	"sluice/mqttcore/packet"
+	"sluice/mqttcore/topic"
 )
 
 // Link is one upstream link. Its methods may be called from any goroutine.
@@ -200,10 +203,15 @@ func (l *Link) Run(ctx context.Context) error {
 // answerTimeout is how long messages in flight may go without any answer.
 func (l *Link) answerTimeout() time.Duration { return max(10*time.Second, 2*l.cfg.KeepAlive) }
 
-// ownTopic tells whether a local topic is the one whose remote copy the link
-// keeps itself.
-func (l *Link) ownTopic(name []byte) bool {
-	return l.cfg.Availability != "" && string(name) == l.cfg.Availability
+// staysHere tells whether messages of a local topic do not go up: where the
+// will and the birth say it better, and in MQTT 3.1.1 also where messages of
+// that topic come down. A server without No Local would send them straight
+// back, and a command would be carried out twice.
+func (l *Link) staysHere(name []byte) bool {
+	if l.cfg.Availability != "" && string(name) == l.cfg.Availability {
+		return true
+	}
+	return l.cfg.version() != packet.V5 && slices.ContainsFunc(l.cfg.In, func(f string) bool { return topic.Match(f, name) })
 }
 
 // seen notes whether an earlier run may have sent a message.

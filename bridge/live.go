@@ -1,9 +1,8 @@
 package bridge
 
 import (
-	"github.com/eclipse/paho.golang/packets"
-
 	"sluice/mqttcore"
+	"sluice/mqttcore/packet"
 	"sluice/mqttcore/topic"
 )
 
@@ -19,7 +18,7 @@ func (l *Link) subscribeLive() (live <-chan mqttcore.Message, cancel func()) {
 	for i, filter := range l.cfg.Out {
 		earlier := l.cfg.Out[:i]
 		cancels = append(cancels, l.broker.Subscribe(filter, func(m *mqttcore.Message) {
-			if m.QoS > 0 || m.Retain || m.Origin == l.consumer() || l.cfg.Availability == m.Topic {
+			if m.QoS > 0 || m.Retain || m.Origin == l.consumer() || l.staysHere([]byte(m.Topic)) {
 				return
 			}
 			for _, f := range earlier {
@@ -43,31 +42,39 @@ func (l *Link) subscribeLive() (live <-chan mqttcore.Message, cancel func()) {
 
 // sendLive writes a message of QoS 0.
 func (f *forwarder) sendLive(m *mqttcore.Message) {
-	p := packets.Publish{Topic: f.l.cfg.Prefix + m.Topic, Payload: m.Payload, Properties: packetProperties(&m.Properties)}
-	size := mqttcore.Delivery{Topic: []byte(m.Topic), Payload: m.Payload, Props: p.Properties.Pack(packets.PUBLISH)}
-	if unsendable(f.l.cfg.Prefix, &size, 0, f.lim.packet) != "" {
+	p := packet.Publish{Topic: []byte(f.l.cfg.Prefix + m.Topic), Payload: m.Payload}
+	setProperties(&p.Properties, &m.Properties)
+	if len(p.Topic) > topic.MaxLen {
 		f.l.liveDropped.Add(1)
 		return
 	}
-	if _, err := p.WriteTo(f.conn); err == nil {
-		f.l.liveSent.Add(1)
+	raw := p.Append(nil, f.lim.version)
+	if len(raw) > f.lim.packet {
+		f.l.liveDropped.Add(1)
+		return
 	}
+	f.out = append(f.out, raw...)
+	f.l.liveSent.Add(1)
 }
 
-func packetProperties(p *mqttcore.Properties) *packets.Properties {
-	out := &packets.Properties{
-		ContentType:     p.ContentType,
-		ResponseTopic:   p.ResponseTopic,
-		CorrelationData: p.Correlation,
-	}
+// setProperties puts the properties that travel with a message into to.
+func setProperties(to *packet.Properties, p *mqttcore.Properties) {
 	if p.UTF8 {
-		out.PayloadFormat = new(byte(1))
+		to.SetUint(packet.PropPayloadFormat, 1)
 	}
 	if p.HasExpiry {
-		out.MessageExpiry = new(p.Expiry)
+		to.SetUint(packet.PropMessageExpiry, p.Expiry)
+	}
+	if p.ContentType != "" {
+		to.SetBytes(packet.PropContentType, []byte(p.ContentType))
+	}
+	if p.ResponseTopic != "" {
+		to.SetBytes(packet.PropResponseTopic, []byte(p.ResponseTopic))
+	}
+	if len(p.Correlation) > 0 {
+		to.SetBytes(packet.PropCorrelationData, p.Correlation)
 	}
 	for _, u := range p.User {
-		out.User = append(out.User, packets.User{Key: u.Key, Value: u.Value})
+		to.User = append(to.User, packet.UserProperty{Key: []byte(u.Key), Value: []byte(u.Value)})
 	}
-	return out
 }

@@ -392,6 +392,13 @@ func linkTo(addr string, qos byte) Config {
 	}
 }
 
+// linkIn is linkTo in a version of MQTT.
+func linkIn(version int, addr string, qos byte) Config {
+	cfg := linkTo(addr, qos)
+	cfg.Version = version
+	return cfg
+}
+
 // tally is what became of messages 1 to n.
 type tally struct{ lost, twice, disorder int }
 

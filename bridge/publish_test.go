@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/mqttcore"
+	"sluice/mqttcore/packet"
 )
 
 // TestPublishPacketReadsBack reads what we write with paho's decoder.
@@ -30,8 +31,8 @@ func TestPublishPacketReadsBack(t *testing.T) {
 		{"three byte length", mqttcore.Delivery{Topic: []byte("home/x"), Payload: bytes.Repeat([]byte("x"), 20_000)}, 1, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			raw := appendPublish(nil, "site7/", &c.d, 4711, c.qos, c.dup, c.retain)
-			if want := publishLen("site7/", &c.d, c.qos); len(raw) != want {
+			raw := appendPublish(nil, packet.V5, "site7/", &c.d, 4711, c.qos, c.dup, c.retain)
+			if want := publishLen(packet.V5, "site7/", &c.d, c.qos); len(raw) != want {
 				t.Errorf("packet has %d bytes, foretold were %d", len(raw), want)
 			}
 			r := bytes.NewReader(raw)
@@ -48,7 +49,7 @@ func TestPublishPacketReadsBack(t *testing.T) {
 				want.PacketID = 4711
 			}
 			if c.d.Props != nil {
-				if err := want.Properties.Unpack(bytes.NewBuffer(append(appendVarint(nil, len(props)), props...)), packets.PUBLISH); err != nil {
+				if err := want.Properties.Unpack(bytes.NewBuffer(append([]byte{byte(len(props))}, props...)), packets.PUBLISH); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -67,14 +68,14 @@ func TestPublishPacketReadsBack(t *testing.T) {
 
 func TestUnsendable(t *testing.T) {
 	d := mqttcore.Delivery{Topic: []byte("t"), Payload: make([]byte, 90)}
-	size := publishLen("p/", &d, 1)
-	if why := unsendable("p/", &d, 1, size); why != "" {
+	size := publishLen(packet.V5, "p/", &d, 1)
+	if why := unsendable(packet.V5, "p/", &d, 1, size); why != "" {
 		t.Errorf("a packet of exactly the allowed size is refused: %s", why)
 	}
-	if why := unsendable("p/", &d, 1, size-1); !strings.Contains(why, "allows") {
+	if why := unsendable(packet.V5, "p/", &d, 1, size-1); !strings.Contains(why, "allows") {
 		t.Errorf("a packet one byte too large is let through: %q", why)
 	}
-	if why := unsendable(strings.Repeat("p", 65535), &d, 1, maxPacket); !strings.Contains(why, "65535") {
+	if why := unsendable(packet.V5, strings.Repeat("p", 65535), &d, 1, maxPacket); !strings.Contains(why, "65535") {
 		t.Errorf("a topic that grew too long is let through: %q", why)
 	}
 }

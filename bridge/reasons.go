@@ -116,3 +116,16 @@ func reasonText(code byte, said string) string {
 	}
 	return text
 }
+
+// returnCodeText words a return code of MQTT 3.1.1 (3.2.2.3), with a remedy
+// where there is one.
+func returnCodeText(code byte) string {
+	text := map[byte]string{
+		1: "it does not speak MQTT 3.1.1: try version = 5",
+		2: "it does not take our client_id",
+		3: "MQTT is not available there now",
+		4: "bad user name or password",
+		5: "not authorized: user name, password, certificate or client_id",
+	}[code]
+	return fmt.Sprintf("%s (return code %d)", text, code)
+}

@@ -6,9 +6,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/eclipse/paho.golang/paho"
-
 	"sluice/mqttcore"
+	"sluice/mqttcore/packet"
 	"sluice/mqttcore/topic"
 )
 
@@ -71,58 +70,54 @@ type arrival struct {
 // receiver takes what comes down on one connection to the local broker and
 // acknowledges, in the order of arrival, what is durable there.
 type receiver struct {
-	l       *Link
-	session *session
-	conn    *conn
-	ctx     context.Context // ends with the connection
-	cancel  context.CancelFunc
+	l      *Link
+	client client
+	conn   *conn
+	ctx    context.Context // ends with the connection
+	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	queue   []*arrival // of QoS 1 and 2; at most receiveMaximum
 	failure error
 	changed chan struct{}  // the head of queue or failure may have changed
+	room    chan struct{}  // something was taken off queue
 	pending sync.WaitGroup // publications that the local broker has not finished
 }
 
-func newReceiver(l *Link, s *session, c *conn) *receiver {
-	r := &receiver{l: l, session: s, conn: c, changed: make(chan struct{}, 1)}
+func newReceiver(l *Link, c *conn) *receiver {
+	r := &receiver{l: l, conn: c, changed: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
 
-// handle takes one message; paho calls it in the order of arrival. It does
-// not wait for the disk.
-func (r *receiver) handle(in paho.PublishReceived) (bool, error) {
+// handle takes one message; the client calls it in the order of arrival. It
+// does not wait for the disk, except where an upstream of MQTT 3.1.1 sends
+// more at once than we want to hold: it cannot be told how much that is.
+func (r *receiver) handle(p inbound) {
 	select {
 	case <-r.conn.over:
-		return true, nil // it could not be acknowledged, so it will come again
+		return // it could not be acknowledged, so it will come again
 	default:
 	}
-	p := in.Packet
-	a := &arrival{id: p.PacketID, qos: p.QoS}
-	if p.QoS > 0 {
-		r.mu.Lock()
-		r.queue = append(r.queue, a)
-		n := len(r.queue)
-		r.mu.Unlock()
-		if n > receiveMaximum {
-			r.fail(fmt.Errorf("the upstream sent more than %d messages at once although we allow no more", receiveMaximum))
-			return true, nil
+	a := &arrival{id: p.id, qos: p.qos}
+	if p.qos > 0 {
+		if !r.enqueue(a) {
+			return
 		}
-		if p.QoS == 2 && r.l.inbox.has(p.PacketID) {
+		if p.qos == 2 && r.l.inbox.has(p.id) {
 			r.finish(a, 0) // we have it, and the upstream has not seen our PUBREC
-			return true, nil
+			return
 		}
 	}
-	local, ok := r.l.localName(p.Topic)
+	local, ok := r.l.localName(p.topic)
 	if !ok {
 		r.l.ignored.Add(1)
 		r.finish(a, 0)
-		return true, nil
+		return
 	}
 	m := mqttcore.Message{
-		Topic: local, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain,
-		Properties: propertiesOf(p.Properties), Origin: r.l.consumer(),
+		Topic: local, Payload: p.payload, QoS: p.qos, Retain: p.retain,
+		Properties: p.props, Origin: r.l.consumer(),
 	}
 	if via := r.l.cfg.Via; via != "" {
 		mark := mqttcore.UserProperty{Key: viaProperty, Value: via}
@@ -130,13 +125,42 @@ func (r *receiver) handle(in paho.PublishReceived) (bool, error) {
 			if u == mark {
 				r.l.looped.Add(1)
 				r.finish(a, 0)
-				return true, nil
+				return
 			}
 		}
 		m.Properties.User = append(m.Properties.User, mark)
 	}
 	r.publish(a, m)
-	return true, nil
+}
+
+// enqueue puts an arrival into the order of acknowledgements; false: the
+// connection is over, or is ended because the upstream keeps no bound.
+func (r *receiver) enqueue(a *arrival) bool {
+	for {
+		r.mu.Lock()
+		full := len(r.queue) >= receiveMaximum
+		if !full {
+			r.queue = append(r.queue, a)
+		}
+		r.mu.Unlock()
+		switch {
+		case !full:
+			return true
+		case r.l.cfg.version() == packet.V5:
+			r.fail(fmt.Errorf("the upstream sent more than %d messages at once although we allow no more", receiveMaximum))
+			return false
+		}
+		select {
+		case <-r.room:
+		case <-r.conn.over:
+			return false
+		}
+	}
+}
+
+// released ends a QoS 2 exchange: PUBREL came.
+func (r *receiver) released(id uint16) error {
+	return r.client.complete(id, r.l.inbox.forget(id))
 }
 
 // publish hands a message to the local broker. It waits only where the broker
@@ -247,7 +271,11 @@ func (r *receiver) run() {
 			a := r.queue[0]
 			r.queue = r.queue[1:]
 			r.mu.Unlock()
-			if r.session.acknowledge(a.id, a.qos, a.reason) != nil {
+			select {
+			case r.room <- struct{}{}:
+			default:
+			}
+			if r.client.acknowledge(a.id, a.qos, a.reason) != nil {
 				return // the connection is over
 			}
 		}
@@ -267,24 +295,4 @@ func (l *Link) localName(remote string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// propertiesOf translates the properties that travel with a message.
-func propertiesOf(p *paho.PublishProperties) mqttcore.Properties {
-	if p == nil {
-		return mqttcore.Properties{}
-	}
-	out := mqttcore.Properties{
-		UTF8:          p.PayloadFormat != nil && *p.PayloadFormat == 1,
-		ContentType:   p.ContentType,
-		ResponseTopic: p.ResponseTopic,
-		Correlation:   p.CorrelationData,
-	}
-	if p.MessageExpiry != nil {
-		out.Expiry, out.HasExpiry = *p.MessageExpiry, true
-	}
-	for _, u := range p.User {
-		out.User = append(out.User, mqttcore.UserProperty{Key: u.Key, Value: u.Value})
-	}
-	return out
 }

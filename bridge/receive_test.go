@@ -48,47 +48,51 @@ func connected(t *testing.T, g *gateway) {
 }
 
 func TestCommandsComeDown(t *testing.T) {
-	for _, qos := range []byte{0, 1, 2} {
-		t.Run(fmt.Sprintf("qos %d", qos), func(t *testing.T) {
-			up := newUpstream(t, "").start()
-			w := newWitness(t, up.addr, "site7/#", qos)
-			g := startGateway(t, t.TempDir(), linkTo(up.addr, qos))
-			l := listen(t, g, "#")
-			connected(t, g)
-			var want []string
-			for i := range 200 {
-				want = append(want, fmt.Sprint(i))
-				w.publish(t, &paho.Publish{Topic: "site7/home/heater/set", Payload: []byte(want[i]), QoS: qos})
-			}
-			eventually(t, "all commands are here", func() bool { return len(l.payloads()) >= len(want) })
-			if diff := cmp.Diff(want, l.payloads()); diff != "" {
-				t.Errorf("commands (-want +got):\n%s", diff)
-			}
-			if s := g.link.Stats(); s.Received != 200 || s.Ignored != 0 || s.Backlog != 0 || s.Forwarded != 0 {
-				t.Errorf("figures, where an echo would show: %+v", s)
-			}
-		})
-	}
+	inEachVersion(t, func(t *testing.T, version int) {
+		for _, qos := range []byte{0, 1, 2} {
+			t.Run(fmt.Sprintf("qos %d", qos), func(t *testing.T) {
+				up := newUpstream(t, "").start()
+				w := newWitness(t, up.addr, "site7/#", qos)
+				g := startGateway(t, t.TempDir(), linkIn(version, up.addr, qos))
+				l := listen(t, g, "#")
+				connected(t, g)
+				var want []string
+				for i := range 200 {
+					want = append(want, fmt.Sprint(i))
+					w.publish(t, &paho.Publish{Topic: "site7/home/heater/set", Payload: []byte(want[i]), QoS: qos})
+				}
+				eventually(t, "all commands are here", func() bool { return len(l.payloads()) >= len(want) })
+				if diff := cmp.Diff(want, l.payloads()); diff != "" {
+					t.Errorf("commands (-want +got):\n%s", diff)
+				}
+				if s := g.link.Stats(); s.Received != 200 || s.Ignored != 0 || s.Backlog != 0 || s.Forwarded != 0 {
+					t.Errorf("figures, where an echo would show: %+v", s)
+				}
+			})
+		}
+	})
 }
 
 // TestCommandsWaitForTheGateway: what is sent while the gateway is away comes
 // when it is back, because its session upstream outlives it.
 func TestCommandsWaitForTheGateway(t *testing.T) {
-	up := newUpstream(t, "").start()
-	w := newWitness(t, up.addr, "none", 1)
-	dir := t.TempDir()
-	g := startGateway(t, dir, linkTo(up.addr, 2))
-	connected(t, g)
-	g.publish(t, "home/x", 2, 1, 1)
-	settledAll(t, g)
-	g.halt()
-	for i := range 5 {
-		w.publish(t, &paho.Publish{Topic: "site7/home/heater/set", Payload: fmt.Append(nil, i), QoS: 2})
-	}
-	up.stop(syscall.SIGTERM)
-	up.start()
-	g = startGateway(t, dir, linkTo(up.addr, 2))
-	eventually(t, "all commands are here", func() bool { return g.link.Stats().Received == 5 })
+	inEachVersion(t, func(t *testing.T, version int) {
+		up := newUpstream(t, "").start()
+		w := newWitness(t, up.addr, "none", 1)
+		dir := t.TempDir()
+		g := startGateway(t, dir, linkIn(version, up.addr, 2))
+		connected(t, g)
+		g.publish(t, "home/x", 2, 1, 1)
+		settledAll(t, g)
+		g.halt()
+		for i := range 5 {
+			w.publish(t, &paho.Publish{Topic: "site7/home/heater/set", Payload: fmt.Append(nil, i), QoS: 2})
+		}
+		up.stop(syscall.SIGTERM)
+		up.start()
+		g = startGateway(t, dir, linkIn(version, up.addr, 2))
+		eventually(t, "all commands are here", func() bool { return g.link.Stats().Received == 5 })
+	})
 }
 
 func TestPropertiesTravelBothWays(t *testing.T) {
@@ -188,89 +192,95 @@ func TestNoLoops(t *testing.T) {
 }
 
 func TestAvailabilityUpstream(t *testing.T) {
-	const topic = "sluice/pi/availability"
-	up := newUpstream(t, "").start()
-	line := newProxy(t, up.addr)
-	cfg := linkTo(line.addr(), 1)
-	cfg.Availability = topic
-	cfg.Out = []string{"#"}
-	w := newWitness(t, up.addr, "site7/"+topic, 1)
-	states := func() (all []string) {
-		for _, p := range w.messages() {
-			if !p.Retain {
-				t.Errorf("%s is not retained", p.Payload)
+	inEachVersion(t, func(t *testing.T, version int) {
+		const topic = "sluice/pi/availability"
+		up := newUpstream(t, "").start()
+		line := newProxy(t, up.addr)
+		cfg := linkIn(version, line.addr(), 1)
+		cfg.Availability = topic
+		cfg.Out = []string{"#"}
+		w := newWitness(t, up.addr, "site7/"+topic, 1)
+		states := func() (all []string) {
+			for _, p := range w.messages() {
+				if !p.Retain {
+					t.Errorf("%s is not retained", p.Payload)
+				}
+				all = append(all, string(p.Payload))
 			}
-			all = append(all, string(p.Payload))
+			return all
 		}
-		return all
-	}
-	become := func(want ...string) {
-		t.Helper()
-		eventually(t, fmt.Sprint("the states are ", want), func() bool { return cmp.Equal(want, states()) })
-	}
-	g := startGateway(t, t.TempDir(), cfg)
-	become("online")
-	// The local copy is not forwarded: an "offline" of an earlier run, still
-	// in the queue, would contradict the birth.
-	if err := g.broker.Publish(t.Context(), message(topic, "offline", 1)); err != nil {
-		t.Fatal(err)
-	}
-	settledAll(t, g)
-	line.set(true)
-	become("online", "offline")
-	line.set(false)
-	become("online", "offline", "online")
-	g.halt()
-	become("online", "offline", "online", "offline")
+		become := func(want ...string) {
+			t.Helper()
+			eventually(t, fmt.Sprint("the states are ", want), func() bool { return cmp.Equal(want, states()) })
+		}
+		g := startGateway(t, t.TempDir(), cfg)
+		become("online")
+		// The local copy is not forwarded: an "offline" of an earlier run, still
+		// in the queue, would contradict the birth.
+		if err := g.broker.Publish(t.Context(), message(topic, "offline", 1)); err != nil {
+			t.Fatal(err)
+		}
+		settledAll(t, g)
+		line.set(true)
+		become("online", "offline")
+		line.set(false)
+		become("online", "offline", "online")
+		g.halt()
+		become("online", "offline", "online", "offline")
+	})
 }
 
 func TestLiveMessagesGoUp(t *testing.T) {
-	up := newUpstream(t, "").start()
-	w := newWitness(t, up.addr, "site7/#", 1)
-	cfg := linkTo(up.addr, 1)
-	cfg.Out = []string{"home/#", "home/+/+", "#"} // overlapping: still once
-	g := startGateway(t, t.TempDir(), cfg)
-	connected(t, g)
-	for i := range 20 {
-		if err := g.broker.Publish(t.Context(), message("home/a/b", fmt.Sprint(i), 0)); err != nil {
-			t.Fatal(err)
+	inEachVersion(t, func(t *testing.T, version int) {
+		up := newUpstream(t, "").start()
+		w := newWitness(t, up.addr, "site7/#", 1)
+		cfg := linkIn(version, up.addr, 1)
+		cfg.Out = []string{"home/#", "home/+/+", "#"} // overlapping: still once
+		g := startGateway(t, t.TempDir(), cfg)
+		connected(t, g)
+		for i := range 20 {
+			if err := g.broker.Publish(t.Context(), message("home/a/b", fmt.Sprint(i), 0)); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	eventually(t, "all are upstream", func() bool { return w.has("site7/home/a/b", "19") })
-	if n := len(w.messages()); n != 20 {
-		t.Errorf("%d arrived of 20", n)
-	}
-	if s := g.link.Stats(); s.LiveSent != 20 || s.LiveDropped != 0 {
-		t.Errorf("figures: %+v", s)
-	}
+		eventually(t, "all are upstream", func() bool { return w.has("site7/home/a/b", "19") })
+		if n := len(w.messages()); n != 20 {
+			t.Errorf("%d arrived of 20", n)
+		}
+		if s := g.link.Stats(); s.LiveSent != 20 || s.LiveDropped != 0 {
+			t.Errorf("figures: %+v", s)
+		}
+	})
 }
 
 // TestLargeMessagesComeDown sends more at once than the log takes in without
 // a pause. The upstream is held up, and nothing is refused.
 func TestLargeMessagesComeDown(t *testing.T) {
-	const n, size = 60, 400_000
-	up := newUpstream(t, "max_inflight_messages 0").start()
-	w := newWitness(t, up.addr, "none", 1)
-	g := startGateway(t, t.TempDir(), linkTo(up.addr, 1))
-	sink, err := g.broker.Consumer(t.Context(), "sink", []mqttcore.Filter{{Topic: "home/+/set", QoS: 1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sink.Close()
-	connected(t, g)
-	for i := range n {
-		w.publish(t, &paho.Publish{Topic: "site7/home/a/set", Payload: append(fmt.Appendf(nil, "%06d", i), make([]byte, size)...), QoS: 1})
-	}
-	eventually(t, "all are here", func() bool { return g.link.Stats().Received == n })
-	var d mqttcore.Delivery
-	for i := range n {
-		ok, err := sink.Next(&d)
-		if err != nil || !ok || string(d.Payload[:6]) != fmt.Sprintf("%06d", i) {
-			t.Fatalf("message %d: %v, %v, %.6q", i, ok, err, d.Payload)
+	inEachVersion(t, func(t *testing.T, version int) {
+		const n, size = 60, 400_000
+		up := newUpstream(t, "max_inflight_messages 0").start()
+		w := newWitness(t, up.addr, "none", 1)
+		g := startGateway(t, t.TempDir(), linkIn(version, up.addr, 1))
+		sink, err := g.broker.Consumer(t.Context(), "sink", []mqttcore.Filter{{Topic: "home/+/set", QoS: 1}})
+		if err != nil {
+			t.Fatal(err)
 		}
-		sink.Ack(d.Seq)
-	}
-	if s := g.link.Stats(); s.Connects != 1 || s.Unfit != 0 {
-		t.Errorf("figures: %+v", s)
-	}
+		defer sink.Close()
+		connected(t, g)
+		for i := range n {
+			w.publish(t, &paho.Publish{Topic: "site7/home/a/set", Payload: append(fmt.Appendf(nil, "%06d", i), make([]byte, size)...), QoS: 1})
+		}
+		eventually(t, "all are here", func() bool { return g.link.Stats().Received == n })
+		var d mqttcore.Delivery
+		for i := range n {
+			ok, err := sink.Next(&d)
+			if err != nil || !ok || string(d.Payload[:6]) != fmt.Sprintf("%06d", i) {
+				t.Fatalf("message %d: %v, %v, %.6q", i, ok, err, d.Payload)
+			}
+			sink.Ack(d.Seq)
+		}
+		if s := g.link.Stats(); s.Connects != 1 || s.Unfit != 0 {
+			t.Errorf("figures: %+v", s)
+		}
+	})
 }

@@ -18,6 +18,7 @@ import (
 // script is a server that does what mosquitto never would. It runs in a
 // bubble, over pipes, so that an hour of waiting takes no time.
 type script struct {
+	version int // of MQTT: 3 or else 5
 	connack packets.Connack
 	keep    bool // keep the session from the first connection on
 	// publish answers a PUBLISH; nil: as a server should. False ends the
@@ -52,7 +53,7 @@ func (s *script) serve(c net.Conn) {
 	out := make(chan packets.Packet, 1000)
 	go func() {
 		for p := range out {
-			if _, err := p.WriteTo(c); err != nil {
+			if err := s.write(c, p); err != nil {
 				break
 			}
 		}
@@ -60,7 +61,7 @@ func (s *script) serve(c net.Conn) {
 	}()
 	reply := func(p packets.Packet) { out <- p }
 	for over := false; ; {
-		cp, err := packets.ReadPacket(c)
+		cp, err := s.read(c)
 		if err == nil && !over && s.handle(cp, reply) {
 			continue
 		}
@@ -116,6 +117,22 @@ func (s *script) handle(cp *packets.ControlPacket, reply func(packets.Packet)) b
 	return true
 }
 
+// read and write speak the version of the script.
+func (s *script) read(c net.Conn) (*packets.ControlPacket, error) {
+	if s.version == 3 {
+		return read3(c)
+	}
+	return packets.ReadPacket(c)
+}
+
+func (s *script) write(c net.Conn, p packets.Packet) error {
+	if s.version == 3 {
+		return write3(c, p)
+	}
+	_, err := p.WriteTo(c)
+	return err
+}
+
 // acknowledge answers a PUBLISH with a reason code.
 func acknowledge(p *packets.Publish, reason byte, reply func(packets.Packet)) {
 	switch p.QoS {
@@ -153,9 +170,17 @@ func (s *script) count() int {
 	return len(s.connects)
 }
 
+// inEachVersion runs a test in MQTT 5 and in 3.1.1.
+func inEachVersion(t *testing.T, test func(t *testing.T, version int)) {
+	for _, v := range []int{5, 3} {
+		t.Run(fmt.Sprintf("version %d", v), func(t *testing.T) { test(t, v) })
+	}
+}
+
 // underScript runs a gateway against a scripted server in a bubble.
 func underScript(t *testing.T, s *script, cfg Config, test func(t *testing.T, g *gateway)) {
 	t.Helper()
+	cfg.Version = s.version
 	synctest.Test(t, func(t *testing.T) {
 		g := startGateway(t, t.TempDir(), cfg, func(l *Link) { l.dial = s.dial })
 		test(t, g)
@@ -168,51 +193,55 @@ func scripted(qos byte) Config { return linkTo("127.0.0.1:1", qos) }
 // TestAcceptedAndDroppedIsBounded: a server that takes us in and throws us
 // out is not hammered, and is found again within the longest wait.
 func TestAcceptedAndDroppedIsBounded(t *testing.T) {
-	for name, after := range map[string]func(reply func(packets.Packet)) bool{
-		"without a word": func(func(packets.Packet)) bool { return false },
-		"server busy": func(reply func(packets.Packet)) bool {
-			reply(&packets.Disconnect{ReasonCode: reasonServerBusy, Properties: &packets.Properties{}})
-			return false
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := &script{after: after}
-			underScript(t, s, scripted(1), func(t *testing.T, g *gateway) {
-				g.publish(t, "home/x", 1, 1, 10)
-				time.Sleep(30 * time.Minute)
-				if n := s.count(); n < 20 || n > 120 {
-					t.Errorf("%d connections in half an hour, want one in about 30s", n)
-				}
-				s.set(func() { s.after = nil })
-				time.Sleep(backoffMax + time.Second)
-				if st := g.link.Stats(); !st.Connected || st.Forwarded != 10 || st.DeadLettered != 0 {
-					t.Errorf("after the server has recovered: %+v", st)
-				}
+	inEachVersion(t, func(t *testing.T, version int) {
+		for name, after := range map[string]func(reply func(packets.Packet)) bool{
+			"without a word": func(func(packets.Packet)) bool { return false },
+			"server busy": func(reply func(packets.Packet)) bool {
+				reply(&packets.Disconnect{ReasonCode: reasonServerBusy, Properties: &packets.Properties{}})
+				return false
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				s := &script{version: version, after: after}
+				underScript(t, s, scripted(1), func(t *testing.T, g *gateway) {
+					g.publish(t, "home/x", 1, 1, 10)
+					time.Sleep(30 * time.Minute)
+					if n := s.count(); n < 20 || n > 120 {
+						t.Errorf("%d connections in half an hour, want one in about 30s", n)
+					}
+					s.set(func() { s.after = nil })
+					time.Sleep(backoffMax + time.Second)
+					if st := g.link.Stats(); !st.Connected || st.Forwarded != 10 || st.DeadLettered != 0 {
+						t.Errorf("after the server has recovered: %+v", st)
+					}
+				})
 			})
-		})
-	}
+		}
+	})
 }
 
 // TestBackWithinASecond: an upstream that nobody could reach for an hour is
 // used again a second after it is back, whatever was before.
 func TestBackWithinASecond(t *testing.T) {
-	s := &script{}
-	underScript(t, s, scripted(1), func(t *testing.T, g *gateway) {
-		synctest.Wait()
-		if !g.link.Stats().Connected {
-			t.Fatal("not connected to begin with")
-		}
-		s.set(func() { s.away, s.after = true, func(func(packets.Packet)) bool { return false } })
-		g.publish(t, "home/x", 1, 1, 3)
-		time.Sleep(time.Minute)
-		s.set(func() { s.publish = func(*packets.Publish, func(packets.Packet)) bool { return false } })
-		g.publish(t, "home/x", 1, 4, 5) // ends the first connection
-		time.Sleep(time.Hour)
-		s.set(func() { s.away, s.after, s.publish = false, nil, nil })
-		time.Sleep(refusedMax + 10*time.Millisecond)
-		if st := g.link.Stats(); !st.Connected || st.Backlog != 0 {
-			t.Errorf("a second after the upstream is back: %+v", st)
-		}
+	inEachVersion(t, func(t *testing.T, version int) {
+		s := &script{version: version}
+		underScript(t, s, scripted(1), func(t *testing.T, g *gateway) {
+			synctest.Wait()
+			if !g.link.Stats().Connected {
+				t.Fatal("not connected to begin with")
+			}
+			s.set(func() { s.away, s.after = true, func(func(packets.Packet)) bool { return false } })
+			g.publish(t, "home/x", 1, 1, 3)
+			time.Sleep(time.Minute)
+			s.set(func() { s.publish = func(*packets.Publish, func(packets.Packet)) bool { return false } })
+			g.publish(t, "home/x", 1, 4, 5) // ends the first connection
+			time.Sleep(time.Hour)
+			s.set(func() { s.away, s.after, s.publish = false, nil, nil })
+			time.Sleep(refusedMax + 10*time.Millisecond)
+			if st := g.link.Stats(); !st.Connected || st.Backlog != 0 {
+				t.Errorf("a second after the upstream is back: %+v", st)
+			}
+		})
 	})
 }
 
@@ -279,41 +308,46 @@ func TestRefusedForGoodIsGivenUp(t *testing.T) {
 // TestPoisonDoesNotLoop: a message that ends every connection is given up,
 // and nothing else is.
 func TestPoisonDoesNotLoop(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		end   func(reply func(packets.Packet))
-		loops int
-	}{
-		{"told", func(reply func(packets.Packet)) {
-			reply(&packets.Disconnect{ReasonCode: reasonMalformed, Properties: &packets.Properties{}})
-		}, strikesTold},
-		{"without a word", func(func(packets.Packet)) {}, strikesBare},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := &script{keep: true}
-			s.publish = func(p *packets.Publish, reply func(packets.Packet)) bool {
-				if string(p.Payload) == "000007" {
-					c.end(reply)
-					return false
-				}
-				acknowledge(p, 0, reply)
-				return true
+	inEachVersion(t, func(t *testing.T, version int) {
+		for _, c := range []struct {
+			name  string
+			end   func(reply func(packets.Packet))
+			loops int
+		}{
+			{"told", func(reply func(packets.Packet)) {
+				reply(&packets.Disconnect{ReasonCode: reasonMalformed, Properties: &packets.Properties{}})
+			}, strikesTold},
+			{"without a word", func(func(packets.Packet)) {}, strikesBare},
+		} {
+			if version == 3 && c.name == "told" {
+				continue // there is no DISCONNECT from a server
 			}
-			underScript(t, s, scripted(1), func(t *testing.T, g *gateway) {
-				g.publish(t, "home/x", 1, 1, 20)
-				time.Sleep(20 * time.Minute)
-				st := g.link.Stats()
-				if st.Backlog != 0 || st.DeadLettered != 1 || st.Forwarded != 19 {
-					t.Errorf("figures: %+v", st)
+			t.Run(c.name, func(t *testing.T) {
+				s := &script{version: version, keep: true}
+				s.publish = func(p *packets.Publish, reply func(packets.Packet)) bool {
+					if string(p.Payload) == "000007" {
+						c.end(reply)
+						return false
+					}
+					acknowledge(p, 0, reply)
+					return true
 				}
-				// One more for the connection on which others went through,
-				// and one after.
-				if st.Connects > uint64(c.loops)+2 {
-					t.Errorf("it took %d connections", st.Connects)
-				}
+				underScript(t, s, scripted(1), func(t *testing.T, g *gateway) {
+					g.publish(t, "home/x", 1, 1, 20)
+					time.Sleep(20 * time.Minute)
+					st := g.link.Stats()
+					if st.Backlog != 0 || st.DeadLettered != 1 || st.Forwarded != 19 {
+						t.Errorf("figures: %+v", st)
+					}
+					// One more for the connection on which others went through,
+					// and one after.
+					if st.Connects > uint64(c.loops)+2 {
+						t.Errorf("it took %d connections", st.Connects)
+					}
+				})
 			})
-		})
-	}
+		}
+	})
 }
 
 func TestServerLimitsAreKept(t *testing.T) {
@@ -364,58 +398,64 @@ func TestServerLimitsAreKept(t *testing.T) {
 // TestNoAnswerEndsTheConnection: what is never acknowledged is sent again on
 // a new connection, under the same packet identifier and with DUP.
 func TestNoAnswerEndsTheConnection(t *testing.T) {
-	s := &script{keep: true}
-	s.publish = func(p *packets.Publish, reply func(packets.Packet)) bool {
-		if s.count() > 1 {
-			acknowledge(p, 0, reply)
+	inEachVersion(t, func(t *testing.T, version int) {
+		s := &script{version: version, keep: true}
+		s.publish = func(p *packets.Publish, reply func(packets.Packet)) bool {
+			if s.count() > 1 {
+				acknowledge(p, 0, reply)
+			}
+			return true
 		}
-		return true
-	}
-	underScript(t, s, scripted(1), func(t *testing.T, g *gateway) {
-		g.publish(t, "home/x", 1, 1, 2)
-		time.Sleep(g.link.answerTimeout() + 5*time.Second)
-		if st := g.link.Stats(); st.Backlog != 0 || st.Connects != 2 || st.Resent != 2 {
-			t.Errorf("figures: %+v", st)
-		}
-		type sight struct {
-			id  uint16
-			dup bool
-		}
-		var got []sight
-		for _, p := range s.sent() {
-			got = append(got, sight{p.PacketID, p.Duplicate})
-		}
-		if diff := cmp.Diff([]sight{{1, false}, {2, false}, {1, true}, {2, true}}, got, cmp.AllowUnexported(sight{})); diff != "" {
-			t.Errorf("sent (-want +got):\n%s", diff)
-		}
+		underScript(t, s, scripted(1), func(t *testing.T, g *gateway) {
+			g.publish(t, "home/x", 1, 1, 2)
+			time.Sleep(g.link.answerTimeout() + 5*time.Second)
+			if st := g.link.Stats(); st.Backlog != 0 || st.Connects != 2 || st.Resent != 2 {
+				t.Errorf("figures: %+v", st)
+			}
+			type sight struct {
+				id  uint16
+				dup bool
+			}
+			var got []sight
+			for _, p := range s.sent() {
+				got = append(got, sight{p.PacketID, p.Duplicate})
+			}
+			if diff := cmp.Diff([]sight{{1, false}, {2, false}, {1, true}, {2, true}}, got, cmp.AllowUnexported(sight{})); diff != "" {
+				t.Errorf("sent (-want +got):\n%s", diff)
+			}
+		})
 	})
 }
 
 // TestReleasedIsNotSentAgain cuts a QoS 2 exchange after PUBREL.
 func TestReleasedIsNotSentAgain(t *testing.T) {
-	for _, kept := range []bool{true, false} {
-		t.Run(fmt.Sprintf("session kept %v", kept), func(t *testing.T) {
-			s := &script{keep: kept}
-			cut := &cutAtPubrel{script: s}
-			synctest.Test(t, func(t *testing.T) {
-				g := startGateway(t, t.TempDir(), scripted(2), func(l *Link) { l.dial = cut.dial })
-				defer g.halt()
-				g.publish(t, "home/x", 2, 1, 1)
-				synctest.Wait()
-				time.Sleep(5 * time.Second)
-				st := g.link.Stats()
-				if st.Backlog != 0 || st.Connects != 2 {
-					t.Fatalf("figures: %+v", st)
-				}
-				if kept && (len(s.sent()) != 1 || st.Downgraded != 0) {
-					t.Errorf("sent %d times although it was released: %+v", len(s.sent()), st)
-				}
-				if !kept && (len(s.sent()) != 2 || st.Downgraded != 1 || s.sent()[1].Duplicate) {
-					t.Errorf("sent %d times to an upstream that had forgotten it: %+v", len(s.sent()), st)
-				}
+	inEachVersion(t, func(t *testing.T, version int) {
+		for _, kept := range []bool{true, false} {
+			t.Run(fmt.Sprintf("session kept %v", kept), func(t *testing.T) {
+				s := &script{version: version, keep: kept}
+				cut := &cutAtPubrel{script: s}
+				cfg := scripted(2)
+				cfg.Version = version
+				synctest.Test(t, func(t *testing.T) {
+					g := startGateway(t, t.TempDir(), cfg, func(l *Link) { l.dial = cut.dial })
+					defer g.halt()
+					g.publish(t, "home/x", 2, 1, 1)
+					synctest.Wait()
+					time.Sleep(5 * time.Second)
+					st := g.link.Stats()
+					if st.Backlog != 0 || st.Connects != 2 {
+						t.Fatalf("figures: %+v", st)
+					}
+					if kept && (len(s.sent()) != 1 || st.Downgraded != 0) {
+						t.Errorf("sent %d times although it was released: %+v", len(s.sent()), st)
+					}
+					if !kept && (len(s.sent()) != 2 || st.Downgraded != 1 || s.sent()[1].Duplicate) {
+						t.Errorf("sent %d times to an upstream that had forgotten it: %+v", len(s.sent()), st)
+					}
+				})
 			})
-		})
-	}
+		}
+	})
 }
 
 // cutAtPubrel ends the first connection when PUBREL comes.
@@ -446,17 +486,19 @@ func (b *pubrelBreaker) Write(p []byte) (int, error) {
 // TestASessionOfAnEarlierLifeIsDiscarded: a queue that is new must not meet
 // a session whose packet identifiers it does not know.
 func TestASessionOfAnEarlierLifeIsDiscarded(t *testing.T) {
-	s := &script{keep: true}
-	s.connects = make([]time.Time, 1) // somebody was here before
-	underScript(t, s, scripted(2), func(t *testing.T, g *gateway) {
-		g.publish(t, "home/x", 2, 1, 5)
-		time.Sleep(5 * time.Second)
-		st := g.link.Stats()
-		if st.Connects != 1 || st.Forwarded != 5 || s.count() != 1+3 {
-			t.Errorf("after %d connections: %+v", s.count()-1, st)
-		}
-		if s.connect.CleanStart {
-			t.Error("the session that stays began with Clean Start, which mosquitto does not save")
-		}
+	inEachVersion(t, func(t *testing.T, version int) {
+		s := &script{version: version, keep: true}
+		s.connects = make([]time.Time, 1) // somebody was here before
+		underScript(t, s, scripted(2), func(t *testing.T, g *gateway) {
+			g.publish(t, "home/x", 2, 1, 5)
+			time.Sleep(5 * time.Second)
+			st := g.link.Stats()
+			if st.Connects != 1 || st.Forwarded != 5 || s.count() != 1+3 {
+				t.Errorf("after %d connections: %+v", s.count()-1, st)
+			}
+			if s.connect.CleanStart {
+				t.Error("the session that stays began with Clean Start, which mosquitto does not save")
+			}
+		})
 	})
 }

@@ -11,6 +11,14 @@ const (
 // packetID returns the packet identifier, 1 to idSpace, of a message.
 func packetID(seq uint64) uint16 { return uint16(1 + (seq-1)%idSpace) }
 
+// nextRequest returns the identifier after one of a request.
+func nextRequest(id uint16) uint16 {
+	if id == 65535 {
+		return firstRequest
+	}
+	return id + 1
+}
+
 // stage is how far one message has come on this connection.
 type stage uint8
 

@@ -17,7 +17,7 @@ import (
 // each package may import. A package that is missing here fails the test.
 var picture = map[string]string{
 	"gateway":              "gateway/config gateway/web gateway/cli adapters adapters/line adapters/modbus adapters/uart adapters/sim bridge mqttcore mqttcore/store",
-	"gateway/config":       "adapters adapters/line adapters/modbus adapters/uart adapters/sim bridge mqttcore mqttcore/store gateway/web",
+	"gateway/config":       "adapters adapters/line adapters/modbus adapters/uart adapters/sim bridge mqttcore mqttcore/store mqttcore/topic gateway/web",
 	"gateway/cli":          "gateway/config mqttcore",
 	"gateway/web":          "",
 	"adapters":             "",
@@ -25,7 +25,7 @@ var picture = map[string]string{
 	"adapters/modbus":      "adapters adapters/line",
 	"adapters/uart":        "adapters adapters/line",
 	"adapters/sim":         "adapters",
-	"bridge":               "mqttcore mqttcore/topic",
+	"bridge":               "mqttcore mqttcore/packet mqttcore/topic",
 	"mqttcore":             "mqttcore/packet mqttcore/store mqttcore/topic",
 	"mqttcore/packet":      "",
 	"mqttcore/store":       "",

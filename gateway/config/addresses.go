@@ -98,3 +98,19 @@ func loopback(hostport string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
+
+// mqttVersion wants 5 or 3, which is MQTT 3.1.1.
+func mqttVersion(b *binder, path string, v any) (int, bool) {
+	n, isNumber := v.(int64)
+	switch {
+	case !isNumber:
+		b.mismatch(path, v, "a whole number, 5 or 3")
+	case n == 4:
+		b.bad(path, "write 3", "4 is no version here: expected 5, or 3 for MQTT 3.1.1")
+	case n != 3 && n != 5:
+		b.bad(path, "", "%d is no version here: expected 5, or 3 for MQTT 3.1.1", n)
+	default:
+		return int(n), true
+	}
+	return 0, false
+}

@@ -6,6 +6,7 @@ import (
 
 	"sluice/adapters/line"
 	"sluice/adapters/modbus"
+	"sluice/bridge"
 )
 
 // The tables of a file. To add a key, add its line to a table, its field to
@@ -138,6 +139,7 @@ type rawUpstream struct {
 	keepAlive, sessionExpiry                            time.Duration
 	out, in                                             []string
 	qos                                                 byte
+	window                                              int
 	queue                                               rawQueue
 }
 
@@ -148,7 +150,7 @@ func newUpstream(n node) rawUpstream {
 var upstreamTable = table[rawUpstream]{
 	must(key("name", name("the upstream"), func(u *rawUpstream) *string { return &u.name })),
 	must(key("url", upstreamURL, func(u *rawUpstream) *string { return &u.url })),
-	key("version", integer[int](5, 5), func(u *rawUpstream) *int { return &u.version }),
+	key("version", mqttVersion, func(u *rawUpstream) *int { return &u.version }),
 	key("client_id", text("an MQTT client identifier"), func(u *rawUpstream) *string { return &u.clientID }),
 	key("username", text("a user name"), func(u *rawUpstream) *string { return &u.username }),
 	key("password_file", text("the path of a file that holds the password"), func(u *rawUpstream) *string { return &u.passwordFile }),
@@ -158,6 +160,7 @@ var upstreamTable = table[rawUpstream]{
 	key("in", filters, func(u *rawUpstream) *[]string { return &u.in }),
 	key("prefix", topicPrefix, func(u *rawUpstream) *string { return &u.prefix }),
 	key("qos", integer[byte](0, 2), func(u *rawUpstream) *byte { return &u.qos }),
+	key("window", integer[int](1, bridge.MaxWindow), func(u *rawUpstream) *int { return &u.window }),
 	key("queue", sub(queueTable, "the queue of [[upstream]]", newQueue), func(u *rawUpstream) *rawQueue { return &u.queue }),
 }
 

@@ -11,6 +11,7 @@ import (
 	"sluice/bridge"
 	"sluice/gateway/web"
 	"sluice/mqttcore"
+	"sluice/mqttcore/topic"
 )
 
 // buildGateway settles what the rest depends on: the name, the base topic and
@@ -106,9 +107,9 @@ func (b *binder) buildUpstreams(f *rawFile, cfg *Config) {
 		names.claim(b, u.name, u.at("name"), fmt.Sprintf("there is an upstream %q already", u.name))
 		out := Upstream{
 			Config: bridge.Config{
-				Name: u.name, URL: u.url, ClientID: u.clientID, Username: u.username,
+				Name: u.name, URL: u.url, Version: u.version, ClientID: u.clientID, Username: u.username,
 				KeepAlive: u.keepAlive, SessionExpiry: u.sessionExpiry,
-				Out: u.out, In: u.in, Prefix: u.prefix, QoS: u.qos,
+				Out: u.out, In: u.in, Prefix: u.prefix, QoS: u.qos, Window: u.window,
 				Availability:  "sluice/" + cfg.Gateway.ID + "/availability",
 				QueueMaxBytes: u.queue.maxBytes,
 			},
@@ -120,6 +121,7 @@ func (b *binder) buildUpstreams(f *rawFile, cfg *Config) {
 		if u.has("password_file") && b.fine(u.at("password_file")) {
 			out.Password = b.password(u)
 		}
+		b.checkEcho(u)
 		if !u.has("out") && !u.has("in") {
 			b.badKey(u.path, "", `%s needs "out", "in" or both: the topics that go up and come down`, u.title())
 		}
@@ -149,6 +151,23 @@ func (b *binder) checkWholeSeconds(u *rawUpstream) {
 	}
 	if u.sessionExpiry%second != 0 {
 		b.bad(u.at("session_expiry"), "", "expected whole seconds, not %s", spell(u.sessionExpiry))
+	}
+}
+
+// checkEcho refuses what could never go up. MQTT 3.1.1 has no No Local: the
+// upstream sends back what goes up on a topic that comes down, so messages of
+// such topics stay here.
+func (b *binder) checkEcho(u *rawUpstream) {
+	if u.version != 3 {
+		return
+	}
+	for i, out := range u.out {
+		for _, in := range u.in {
+			if at := element(u.at("out"), i); topic.Covers(in, out) && b.fine(at, u.at("in")) {
+				b.bad(at, "take it out of one of them, or use version = 5",
+					"nothing of %q would go up: %q comes down, and with version = 3 a topic cannot do both", out, in)
+			}
+		}
 	}
 }
 

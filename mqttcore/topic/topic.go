@@ -146,6 +146,35 @@ func Match[F, N ~string | ~[]byte](filter F, name N) bool {
 	}
 }
 
+// Covers reports whether a valid filter matches every name that another valid
+// filter matches. Of "+/#" and "#", which match the same, it says no.
+func Covers(filter, other string) bool {
+	if filter == "" || other == "" {
+		return false
+	}
+	if other[0] == '$' && (filter[0] == '+' || filter[0] == '#') {
+		return false
+	}
+	for {
+		fLevel, fRest, fMore := strings.Cut(filter, "/")
+		if fLevel == "#" {
+			return true
+		}
+		oLevel, oRest, oMore := strings.Cut(other, "/")
+		if oLevel == "#" || fLevel != "+" && fLevel != oLevel {
+			return false
+		}
+		switch {
+		case fMore && oMore:
+			filter, other = fRest, oRest
+		case fMore:
+			return fRest == "#" // "a/#" matches "a" too
+		default:
+			return !oMore
+		}
+	}
+}
+
 // text sees t as a string without copying it: a string and the front of a slice
 // are laid out alike. Nobody may keep the result for longer than t stays as is.
 func text[T ~string | ~[]byte](t T) string {

@@ -245,3 +245,32 @@ func checkBare[P any](t testing.TB, trie *trie[P]) {
 		t.Error("an empty collection still has levels")
 	}
 }
+
+// TestCovers compares Covers with Match on the names of a small world.
+func TestCovers(t *testing.T) {
+	var names []string
+	for _, a := range []string{"a", "b", "$s", "zz"} {
+		names = append(names, a)
+		for _, b := range []string{"a", "b", "zz"} {
+			names = append(names, a+"/"+b)
+			for _, c := range []string{"a", "b", "zz"} {
+				names = append(names, a+"/"+b+"/"+c)
+			}
+		}
+	}
+	filters := []string{"#", "+", "a", "$s", "$s/#", "a/#", "a/+", "a/b", "+/b", "+/+", "b/#", "a/+/b", "+/#", "a/b/#", "+/+/+", "a/a/+", "a/+/#"}
+	for _, f := range filters {
+		for _, o := range filters {
+			want := true
+			for _, n := range names {
+				want = want && (!Match(o, n) || Match(f, n))
+			}
+			if f == "+/#" && o == "#" {
+				want = false // "#" is not taken apart
+			}
+			if got := Covers(f, o); got != want {
+				t.Errorf("Covers(%q, %q) = %v", f, o, got)
+			}
+		}
+	}
+}
