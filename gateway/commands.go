@@ -217,6 +217,7 @@ func (c *commands) open(ctx context.Context, filters []mqttcore.Filter) opened {
 		began()
 	})
 	if err == nil {
+		consumer.Prompt()
 		began()
 	}
 	return opened{consumer, err}

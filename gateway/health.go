@@ -174,7 +174,7 @@ func (h *health) Status() web.Status {
 			Dropped: b.Dropped + h.g.readings.dropped.Load() + h.g.readings.refused.Load(),
 		},
 		Store: web.Store{
-			Bytes: uint64(s.Bytes), Segments: uint64(s.Segments), Appended: s.Appended, Commits: s.Commits,
+			Bytes: uint64(s.Bytes), Segments: uint64(s.Segments), Appended: s.Appended, Commits: s.Commits, Durability: h.g.durability.String(),
 			Dropped: lost, Quarantined: uint64(s.QuarantinedBytes), Error: failed,
 		},
 	}

@@ -92,20 +92,21 @@ type gateway struct {
 	log     *slog.Logger
 	started time.Time
 
-	store     *store.Store
-	broker    *mqttcore.Broker
-	links     []*bridge.Link
-	field     *sim.Field // nil where no line is simulated
-	lines     []*line.Line
-	pollers   map[string]*modbus.Poller // by line
-	listeners map[string]*uart.Listener // by line
-	readings  *readings
-	commands  *commands
-	health    *health
-	web       *web.Server
-	watchdog  *watchdog
-	board     *board
-	group     group
+	durability durability
+	store      *store.Store
+	broker     *mqttcore.Broker
+	links      []*bridge.Link
+	field      *sim.Field // nil where no line is simulated
+	lines      []*line.Line
+	pollers    map[string]*modbus.Poller // by line
+	listeners  map[string]*uart.Listener // by line
+	readings   *readings
+	commands   *commands
+	health     *health
+	web        *web.Server
+	watchdog   *watchdog
+	board      *board
+	group      group
 }
 
 // newGateway builds everything the configuration asks for. It opens the
@@ -121,6 +122,7 @@ func newGateway(cfg *config.Config, b *board, log *slog.Logger) (*gateway, error
 	}
 	opts := cfg.Store
 	opts.Log = log
+	g.durability = settle(&opts, cfg, log)
 	if g.store, err = store.Open(opts); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"sluice/mqttcore/store"
@@ -30,6 +31,7 @@ type Consumer struct {
 	queue *store.Queue
 	wake  chan struct{}
 	limit func(maxBytes uint64)
+	feed  *feed
 }
 
 // feed is the side of a consumer that the topic tree knows: it is there
@@ -38,6 +40,7 @@ type feed struct {
 	member
 	name    string
 	sid     store.SID
+	prompt  atomic.Bool
 	filters []string // guarded by Broker.mu
 }
 
@@ -90,6 +93,7 @@ func (b *Broker) Consumer(ctx context.Context, name string, filters []Filter) (*
 	k := &Consumer{
 		wake:  make(chan struct{}, 1),
 		limit: func(maxBytes uint64) { b.st.LimitSession(f.sid, maxBytes) },
+		feed:  f,
 	}
 	k.queue = b.st.OpenQueue(f.sid, k.awake)
 	b.mu.Unlock()
@@ -219,6 +223,10 @@ func (k *Consumer) Dropped() uint64 { return k.queue.Dropped() }
 // Limit bounds the bytes queued for the consumer; 0 = no bound of its own.
 // Beyond it the oldest messages go, counted and recorded by the store.
 func (k *Consumer) Limit(maxBytes uint64) { k.limit(maxBytes) }
+
+// Prompt has what comes for the consumer from now on committed without delay,
+// however long the store lets its commits gather: somebody waits for it.
+func (k *Consumer) Prompt() { k.feed.prompt.Store(true) }
 
 // Close gives the consumer back; its queue stays and goes on filling.
 func (k *Consumer) Close() { k.queue.Close() }

@@ -71,3 +71,22 @@ func TestConsumerWaitsForRoom(t *testing.T) {
 		t.Errorf("after a restart: %v, %q, %v", ok, d.Payload, err)
 	}
 }
+
+// TestPromptConsumer: what comes for a consumer that is waited for does not let
+// its commit gather.
+func TestPromptConsumer(t *testing.T) {
+	b := start(t, Config{}).Broker
+	k, err := b.Consumer(t.Context(), "c", []Filter{{Topic: "t", QoS: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{false, true} {
+		r := b.takeRouter()
+		r.route(r.compose(&Message{Topic: "t", QoS: 1}))
+		if len(r.routes) != 1 || r.routes[0].Prompt != want {
+			t.Errorf("routes %+v, want one with Prompt %v", r.routes, want)
+		}
+		b.giveRouter(r)
+		k.Prompt()
+	}
+}

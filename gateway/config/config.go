@@ -26,13 +26,15 @@ type Config struct {
 	// File is the path the configuration was read from, as it was given.
 	File string
 
-	Gateway   Gateway
-	Broker    mqttcore.Config
-	Store     store.Options // Dir and the sizes are set, and CommitInterval; the rest is the caller's
-	Web       web.Config
-	Upstreams []Upstream
-	Lines     []Line   // in file order
-	Devices   []Device // in file order
+	Gateway Gateway
+	Broker  mqttcore.Config
+	Store   store.Options // Dir and the sizes are set, and CommitInterval; the rest is the caller's
+	// AutoCommit leaves Store.CommitInterval to the medium of Store.Dir.
+	AutoCommit bool
+	Web        web.Config
+	Upstreams  []Upstream
+	Lines      []Line   // in file order
+	Devices    []Device // in file order
 
 	// Warnings are findings that do not keep the gateway from running: port
 	// names that change with the order of plugging in, lines that are asked

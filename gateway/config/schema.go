@@ -95,7 +95,7 @@ type rawBroker struct {
 }
 
 func newBroker(n node) rawBroker {
-	return rawBroker{node: n, listen: []string{"tcp://127.0.0.1:1883"}}
+	return rawBroker{node: n, listen: []string{"tcp://127.0.0.1:1883"}, durability: byMedium}
 }
 
 var brokerTable = append(table[rawBroker]{
@@ -115,11 +115,14 @@ var brokerTable = append(table[rawBroker]{
 	key("durability", durability, func(b *rawBroker) *time.Duration { return &b.durability }),
 }, limitKeys...)
 
-// durability is how long a commit may gather what comes in. Both auto and
-// strict gather nothing on purpose: what arrives while one commit is being
-// written goes into the next.
+// byMedium is the durability that the medium of the data folder decides on.
+const byMedium time.Duration = -1
+
+// durability is how long a commit may gather what comes in. strict gathers
+// nothing on purpose: what arrives while one commit is being written goes into
+// the next.
 var durability = choice([]string{"auto", "strict", "10ms", "250ms", "2s"},
-	0, 0, 10*time.Millisecond, 250*time.Millisecond, 2*second)
+	byMedium, 0, 10*time.Millisecond, 250*time.Millisecond, 2*second)
 
 type rawWeb struct {
 	node

@@ -63,7 +63,8 @@ func (b *binder) buildBroker(f *rawFile, cfg *Config) {
 	}
 	r.bound(&cfg.Broker)
 	b.buildAccess(r, cfg)
-	cfg.Store.CommitInterval = r.durability
+	cfg.AutoCommit = r.durability == byMedium
+	cfg.Store.CommitInterval = max(r.durability, 0)
 	cfg.Web = web.Config{Listen: f.web.listen}
 	b.buildListeners(f, cfg)
 	b.sizeStore(f, cfg)
@@ -84,18 +85,33 @@ const (
 // commit for each poll where messages come singly.
 const roomFactor = 4
 
-// sizeStore gives the log room for the queues of all upstreams. Its segments
-// grow with the longest message, of which one must hold two, and shrink where
-// they would be too few.
+// sizeStore gives the log room for the queues of all upstreams.
 func (b *binder) sizeStore(f *rawFile, cfg *Config) {
 	for i := range f.upstreams {
 		cfg.Store.MaxBytes += roomFactor * f.upstreams[i].queue.maxBytes
 	}
 	cfg.Store.MaxBytes = cmp.Or(cfg.Store.MaxBytes, usualQueue)
-	const page = 4 * kib
-	segment := 2*int64(cmp.Or(f.broker.maxPacketSize, usualPacket)) + smallestSegment
-	segment = min(max(segment, usualSegment), largestSegment, max(cfg.Store.MaxBytes/fewestSegments, smallestSegment))
-	cfg.Store.SegmentSize = segment / page * page
+	cfg.Store.SegmentSize = cfg.SegmentSize(0)
+}
+
+// SegmentSize gives the size of the log's segments in bytes: as much as the
+// medium erases at a time, or a multiple of it, where erase tells that (0: it
+// does not). They grow with the longest message, of which one must hold two, and
+// shrink where they would be too few.
+func (c *Config) SegmentSize(erase int64) int64 {
+	size := 2*int64(cmp.Or(c.Broker.MaxPacketSize, usualPacket)) + smallestSegment
+	unit := int64(4 * kib)
+	if erase > 0 {
+		unit, size = min(erase, largestSegment), max(size, mib)
+	} else {
+		size = max(size, usualSegment)
+	}
+	size = (size + unit - 1) / unit * unit
+	size = min(size, largestSegment, max(c.Store.MaxBytes/fewestSegments, smallestSegment))
+	if size > unit {
+		size -= size % unit
+	}
+	return size / (4 * kib) * (4 * kib)
 }
 
 // buildUpstreams settles the upstream links.

@@ -62,7 +62,7 @@ listen = ""`)
 	if cfg.Web.Listen != "" {
 		t.Errorf("the web page listens on %s", cfg.Web.Listen)
 	}
-	if cfg.Store.CommitInterval != 250*time.Millisecond {
+	if cfg.Store.CommitInterval != 250*time.Millisecond || cfg.AutoCommit {
 		t.Errorf("commits gather for %v", cfg.Store.CommitInterval)
 	}
 	// Two of the longest packets must fit into one segment.
@@ -128,6 +128,33 @@ func TestSmallQueue(t *testing.T) {
 	cfg := parse(t, "[[upstream]]\nname = \"a\"\nurl = \"mqtt://x\"\nout = [\"#\"]\nqueue = { max_bytes = \"1MiB\" }")
 	if s := cfg.Store; s.MaxBytes != roomFactor*mib || s.SegmentSize != mib {
 		t.Errorf("%d bytes in segments of %d", s.MaxBytes, s.SegmentSize)
+	}
+}
+
+// TestSegmentSize: segments are what the medium erases at a time, unless the
+// longest message or the room there is want it otherwise.
+func TestSegmentSize(t *testing.T) {
+	tests := []struct {
+		packet             int
+		room, erase, bytes int64
+	}{
+		{0, gib, 0, 4 * mib},
+		{0, gib, 4 * mib, 4 * mib},
+		{0, gib, 8 * mib, 8 * mib},
+		{0, gib, 512 * kib, 5 * 512 * kib}, // two packets of 1 MiB and some air
+		{64 * kib, gib, 512 * kib, mib},
+		{0, gib, 64 * mib, 16 * mib},
+		{5 * mib, gib, 4 * mib, 12 * mib},
+		{7 * mib, gib, 6 * mib, 12 * mib}, // 18 MiB would be too large
+		{0, 4 * mib, 4 * mib, mib},
+		{0, 16 * mib, 3 * mib, 3 * mib},
+	}
+	for _, tt := range tests {
+		cfg := &Config{}
+		cfg.Broker.MaxPacketSize, cfg.Store.MaxBytes = tt.packet, tt.room
+		if got := cfg.SegmentSize(tt.erase); got != tt.bytes {
+			t.Errorf("packets of %d, a log of %d, %d erased at a time: segments of %d, want %d", tt.packet, tt.room, tt.erase, got, tt.bytes)
+		}
 	}
 }
 

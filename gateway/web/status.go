@@ -148,7 +148,9 @@ type Store struct {
 	Segments uint64 `json:"segments"`
 	Appended uint64 `json:"appended"` // messages
 	Commits  uint64 `json:"commits"`  // flushes to the disk
-	Dropped  uint64 `json:"dropped"`  // messages given up for lack of room
+	// Durability is how long commits gather, and why.
+	Durability string `json:"durability"`
+	Dropped    uint64 `json:"dropped"` // messages given up for lack of room
 	// Quarantined is how many bytes were found damaged and set aside.
 	Quarantined uint64 `json:"quarantined_bytes"`
 	// Error says why nothing can be stored now; "" while all is well.

@@ -237,6 +237,9 @@ func storeCard(s Store) card {
 	f.count("Segments", s.Segments, true)
 	f.count("Messages stored", s.Appended, true)
 	f.count("Commits", s.Commits, true)
+	if s.Durability != "" {
+		f.add("Durability", s.Durability, "")
+	}
 	f.count("Dropped", s.Dropped, false)
 	damaged := ""
 	if s.Quarantined > 0 {

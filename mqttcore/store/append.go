@@ -44,7 +44,7 @@ func (s *Store) Append(m *Message, done func(error)) {
 
 // wakeWriter unlocks s.mu and lets the writer know that there is something.
 func (s *Store) wakeWriter() {
-	kick := s.idle || s.gathering && s.pendingBytes >= gatherBytes
+	kick := s.idle || s.gathering && s.enough()
 	if kick {
 		s.idle, s.gathering = false, false
 	}
@@ -53,6 +53,9 @@ func (s *Store) wakeWriter() {
 		s.poke()
 	}
 }
+
+// enough says that a commit gathers no more. The caller holds s.mu.
+func (s *Store) enough() bool { return s.pendingBytes >= gatherBytes || s.prompt }
 
 // AppendSync appends m and waits until it is durable. When ctx ends first its
 // error is returned and the message may or may not become durable.
@@ -152,6 +155,7 @@ func (s *Store) appendPub(f *frame, m *Message) {
 		}
 		ses.mark = 0
 		ses.last++
+		s.prompt = s.prompt || r.Prompt
 		f.deliver(ses, ses.last, size, uint32(start))
 		b = appendRoute(b, r, ses.last)
 	}
@@ -220,7 +224,7 @@ func (f *frame) deliver(ses *session, seq, size uint64, off uint32) {
 // takePending empties the pending commit. The caller holds s.mu.
 func (s *Store) takePending() []*frame {
 	frames := s.pending
-	s.pending, s.cur, s.pendingBytes = nil, nil, 0
+	s.pending, s.cur, s.pendingBytes, s.prompt = nil, nil, 0, false
 	if s.roomc != nil {
 		close(s.roomc)
 		s.roomc = nil

@@ -45,6 +45,9 @@ type Route struct {
 	QoS     byte     // granted, 0–2
 	Retain  bool     // the RETAIN flag to deliver with
 	SubIDs  []uint32 // subscription identifiers (MQTT 5, 3.3.2.3.8), each ≥ 1
+	// Prompt says that somebody waits for the delivery: its commit does not
+	// gather for Options.CommitInterval.
+	Prompt bool
 }
 
 // Delivery is one message of one session's queue. Topic, Payload, Props and

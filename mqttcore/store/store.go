@@ -43,7 +43,9 @@ type Options struct {
 	// It may differ from run to run. A message may take half a segment.
 	SegmentSize int64
 	// CommitInterval is how long a commit may gather more records before it is
-	// written, from 0 (at once) up. It delays done, it never makes it untrue.
+	// written, from 0 (at once) up. It delays done, it never makes it untrue. It
+	// is cut short by 64 KiB and by Route.Prompt; by nothing else, so that it
+	// bounds how often the medium is written.
 	CommitInterval time.Duration
 	// MaxBytes bounds the log on the disk; 0 = no bound. Beyond it the oldest
 	// segment goes, with what was still queued in it. At least 4 segments; kept
@@ -133,6 +135,7 @@ type Store struct {
 	pending      []*frame
 	cur          *frame // the last of pending, still open; may be nil
 	pendingBytes int
+	prompt       bool   // somebody waits for what is pending
 	ordinal      uint64 // of the next record
 	topics       map[string]uint32
 	curStart     time.Time

@@ -111,7 +111,7 @@ func (s *Store) gather(ctx context.Context, timer *time.Timer) {
 		return
 	}
 	s.mu.Lock()
-	enough := s.pendingBytes >= gatherBytes
+	enough := s.enough()
 	s.gathering = !enough
 	s.mu.Unlock()
 	if enough {
@@ -126,7 +126,7 @@ func (s *Store) gather(ctx context.Context, timer *time.Timer) {
 			return
 		case <-s.kick:
 			s.mu.Lock()
-			enough = s.pendingBytes >= gatherBytes
+			enough = s.enough()
 			s.mu.Unlock()
 			if enough {
 				return
