@@ -48,16 +48,31 @@ type process struct {
 	lines  []string
 	grew   chan struct{} // closed and replaced with every line
 	exited chan struct{}
+	ended  bool // the test has ended it on purpose
+}
+
+// find looks a program up, also where only root has it in the path.
+func find(program string) (path string, err error) {
+	if path, err = exec.LookPath(program); err != nil {
+		if path, err = exec.LookPath("/usr/sbin/" + program); err != nil {
+			return "", fmt.Errorf("%s is missing: run `make peers`", program)
+		}
+	}
+	return path, nil
 }
 
 // launch starts a program. It is killed at the end of the test at the latest.
 func launch(t testing.TB, env []string, program string, args ...string) *process {
 	t.Helper()
-	path, err := exec.LookPath(program)
+	return (*place)(nil).launch(t, env, program, args...)
+}
+
+// launch starts a program in the place.
+func (at *place) launch(t testing.TB, env []string, program string, args ...string) *process {
+	t.Helper()
+	path, err := find(program)
 	if err != nil {
-		if path, err = exec.LookPath("/usr/sbin/" + program); err != nil {
-			t.Fatalf("%s is missing: run `make peers`", program)
-		}
+		t.Fatal(err)
 	}
 	p := &process{t: t, name: filepath.Base(program), grew: make(chan struct{}), exited: make(chan struct{})}
 	p.cmd = exec.Command(path, args...)
@@ -68,14 +83,15 @@ func launch(t testing.TB, env []string, program string, args ...string) *process
 		t.Fatal(err)
 	}
 	p.cmd.Stdout, p.cmd.Stderr = w, w
-	if err := p.cmd.Start(); err != nil {
+	if err := at.do(p.cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	w.Close()
 	go p.read(r)
 	t.Cleanup(func() {
+		ended := p.ended
 		p.kill()
-		if t.Failed() {
+		if t.Failed() && !ended {
 			t.Logf("last output of %s:\n%s", p.name, strings.Join(p.tail(15), "\n"))
 		}
 	})
@@ -148,13 +164,43 @@ func (p *process) awaitLine(text string, limit time.Duration) (found string) {
 
 // kill ends the program at once, as a power cut would.
 func (p *process) kill() {
+	p.ended = true
 	p.cmd.Process.Kill()
 	<-p.exited
+}
+
+// freeze has no thread of the program run in its own code any more. What one
+// has asked of the kernel may still go on.
+func (p *process) freeze() {
+	p.t.Helper()
+	p.cmd.Process.Signal(syscall.SIGSTOP)
+	threads := fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid)
+	for late := time.Now().Add(10 * time.Second); ; {
+		stats, err := filepath.Glob(threads)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		runs := false
+		for _, name := range stats {
+			// The state follows the program's name (proc(5)).
+			if text, err := os.ReadFile(name); err == nil {
+				_, state, _ := strings.Cut(string(text), ") ")
+				runs = runs || !strings.HasPrefix(state, "T") && !strings.HasPrefix(state, "D")
+			}
+		}
+		if !runs {
+			return
+		}
+		if time.Now().After(late) {
+			p.t.Fatalf("%s does not stop", p.name)
+		}
+	}
 }
 
 // terminate asks the program to stop and gives its exit status.
 func (p *process) terminate(limit time.Duration) int {
 	p.t.Helper()
+	p.ended = true
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	return p.wait(limit)
 }
@@ -183,21 +229,26 @@ func freePort(t testing.TB) int {
 }
 
 // mosquitto starts a real mosquitto that keeps its sessions in dir.
-func mosquitto(t *testing.T, dir string, port int) *process {
+func mosquitto(t testing.TB, dir string, port int) *process {
+	t.Helper()
+	return (*place)(nil).mosquitto(t, dir, "127.0.0.1", port)
+}
+
+func (at *place) mosquitto(t testing.TB, dir, host string, port int) *process {
 	t.Helper()
 	conf := filepath.Join(dir, "mosquitto.conf")
-	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\n"+
-		"max_queued_messages 0\nmax_inflight_messages 100\nuser root\n", port, dir)
+	text := fmt.Sprintf("listener %d %s\nallow_anonymous true\npersistence true\npersistence_location %s/\n"+
+		"max_queued_messages 0\nmax_inflight_messages 100\nuser root\n", port, host, dir)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := launch(t, nil, "mosquitto", "-c", conf)
-	awaitPort(t, port)
+	p := at.launch(t, nil, "mosquitto", "-c", conf)
+	at.awaitPort(t, host, port)
 	return p
 }
 
 // awaitPort waits until somebody listens on the port.
-func awaitPort(t *testing.T, port int) {
+func (at *place) awaitPort(t testing.TB, host string, port int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -205,9 +256,14 @@ func awaitPort(t *testing.T, port int) {
 	defer tick.Stop()
 	var d net.Dialer
 	for {
-		c, err := d.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		err := at.do(func() error {
+			c, err := d.DialContext(ctx, "tcp", fmt.Sprintf("%s:%d", host, port))
+			if err == nil {
+				c.Close()
+			}
+			return err
+		})
 		if err == nil {
-			c.Close()
 			return
 		}
 		select {
@@ -238,6 +294,7 @@ type site struct {
 	t    testing.TB
 	dir  string
 	file string
+	at   *place // where the gateway runs; nil: here
 }
 
 func newSite(t testing.TB, config string) *site {
@@ -253,7 +310,7 @@ func newSite(t testing.TB, config string) *site {
 // start runs the gateway until it serves.
 func (s *site) start(args ...string) *process {
 	s.t.Helper()
-	p := launch(s.t, []string{"STATE_DIRECTORY=", "NOTIFY_SOCKET=", "WATCHDOG_USEC="}, sluiceBinary, append([]string{"run", "-c", s.file}, args...)...)
+	p := s.at.launch(s.t, []string{"STATE_DIRECTORY=", "NOTIFY_SOCKET=", "WATCHDOG_USEC="}, sluiceBinary, append([]string{"run", "-c", s.file}, args...)...)
 	p.awaitLine("serving", 20*time.Second)
 	return p
 }
