@@ -3,8 +3,8 @@
 package store_test
 
 const (
-	crashStates = 20_000
-	flipStep    = 7
-	sweepStep   = 1
-	killRounds  = 20
+	raceDetector = false
+	flipStep     = 7
+	sweepStep    = 1
+	killRounds   = 20
 )

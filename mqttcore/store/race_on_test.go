@@ -4,8 +4,8 @@ package store_test
 
 // The race detector makes every state ten times as dear.
 const (
-	crashStates = 2_000
-	flipStep    = 60
-	sweepStep   = 9
-	killRounds  = 4
+	raceDetector = true
+	flipStep     = 60
+	sweepStep    = 9
+	killRounds   = 4
 )

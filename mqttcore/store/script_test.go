@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"sluice/mqttcore/store"
@@ -27,6 +28,8 @@ type script struct {
 	pids map[store.SID][]uint16 // received and not released
 	wait []chan struct{}
 	n    int
+	// What recovery found at the end of the generation before, by session.
+	found map[store.SID]uint64
 }
 
 func (x *script) open() {
@@ -72,6 +75,7 @@ func (x *script) settle() {
 
 func (x *script) run(steps int) {
 	x.open()
+	x.fs.Mark(recovered(x.found))
 	for range steps {
 		x.step()
 	}
@@ -84,22 +88,26 @@ func (x *script) step() {
 		return
 	}
 	sid := x.sids[x.rng.IntN(len(x.sids))]
-	switch p := x.rng.IntN(100); {
-	case p < 40:
+	switch p := x.rng.IntN(110); {
+	case p < 36:
 		for range 1 + x.rng.IntN(3) {
 			x.publish()
 		}
 		x.settle()
-	case p < 48:
+	case p < 46:
 		for range 20 {
 			x.publish()
 		}
 	case p < 70:
 		x.consume(sid)
-	case p < 78:
+	case p < 76:
 		x.release(sid)
-	case p < 84:
+	case p < 80:
 		x.inbound(sid)
+	case p < 84:
+		x.subscribe(sid)
+	case p < 87:
+		x.fault()
 	case p < 90:
 		topic := fmt.Sprint("r/", x.rng.IntN(3))
 		x.n++
@@ -122,6 +130,10 @@ func (x *script) step() {
 		x.settle()
 		x.stop()
 		x.open()
+	case p < 108:
+		for _, sid := range x.sids {
+			x.finish(sid)
+		}
 	default:
 		x.settle()
 	}
@@ -143,7 +155,11 @@ func (x *script) create() {
 
 func (x *script) publish() {
 	x.n++
-	payload := fmt.Sprint(x.n, "|", strings.Repeat("x", x.rng.IntN(3000)))
+	size := x.rng.IntN(300)
+	if x.rng.IntN(4) == 0 {
+		size = x.rng.IntN(6000)
+	}
+	payload := fmt.Sprint(x.n, "|", strings.Repeat("x", size))
 	m := &store.Message{Topic: fmt.Sprint("t/", x.n%7), Payload: []byte(payload), QoS: 2}
 	var marks []durable
 	for _, sid := range x.sids {
@@ -166,14 +182,18 @@ func (x *script) publish() {
 	})
 }
 
-func (x *script) consume(sid store.SID) {
-	q := x.q[sid]
-	if q == nil {
-		q = x.s.OpenQueue(sid, nil)
-		x.q[sid], x.out[sid] = q, nil
+func (x *script) queue(sid store.SID) *store.Queue {
+	if x.q[sid] == nil {
+		x.q[sid], x.out[sid] = x.s.OpenQueue(sid, nil), nil
 	}
+	return x.q[sid]
+}
+
+// read takes out up to so many deliveries.
+func (x *script) read(sid store.SID, most int) {
+	q := x.queue(sid)
 	var d store.Delivery
-	for range x.rng.IntN(60) {
+	for range most {
 		ok, err := q.Next(&d)
 		if err != nil {
 			x.t.Error(err)
@@ -186,6 +206,22 @@ func (x *script) consume(sid store.SID) {
 		}
 		x.out[sid] = append(x.out[sid], d.Seq)
 	}
+}
+
+// finish acknowledges all that there is.
+func (x *script) finish(sid store.SID) {
+	x.settle()
+	x.read(sid, 1<<20)
+	for _, seq := range x.out[sid] {
+		x.fs.Mark(acking{sid, seq})
+		x.q[sid].Ack(seq)
+	}
+	x.out[sid] = nil
+}
+
+func (x *script) consume(sid store.SID) {
+	x.read(sid, x.rng.IntN(60))
+	q := x.q[sid]
 	for range x.rng.IntN(50) {
 		if len(x.out[sid]) == 0 {
 			break
@@ -228,4 +264,30 @@ func (x *script) inbound(sid store.SID) {
 		x.s.Append(&store.Message{Topic: "in", QoS: 2, Publisher: sid, PacketID: pid}, x.done(inbound{sid, pid, true}))
 	}
 	x.settle()
+}
+
+func (x *script) subscribe(sid store.SID) {
+	x.settle()
+	filter := fmt.Sprint("f/", x.rng.IntN(3))
+	as := x.rng.IntN(4) - 1
+	x.fs.Mark(subscribing{sid, filter, as})
+	done := x.done(subscribed{sid, filter, as})
+	if as == unsubscribed {
+		x.s.DeleteSubscription(sid, filter, done)
+	} else {
+		x.s.PutSubscription(sid, store.Subscription{Filter: filter, Options: byte(as)}, done)
+	}
+	x.settle()
+}
+
+// fault fails one call of some kind: nobody may notice.
+func (x *script) fault() {
+	x.settle()
+	kinds := []simfs.Kind{simfs.Write, simfs.Sync, simfs.Create, simfs.Rename, simfs.Remove, simfs.SyncDir}
+	x.fs.SetFault(once(kinds[x.rng.IntN(len(kinds))], "", syscall.EIO))
+	for range 1 + x.rng.IntN(20) {
+		x.publish()
+	}
+	x.settle()
+	x.fs.SetFault(nil)
 }

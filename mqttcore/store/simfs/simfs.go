@@ -2,7 +2,8 @@
 // every change made to it, and can then build any state that a crash may leave
 // at any point between two changes: writes that were not synced may be there,
 // in part, torn inside a page, in another order, or replaced by garbage; names
-// that were not synced may be old or new. Faults can be injected into any call.
+// that were not synced may be old or new, each by itself. Faults can be injected
+// into any call.
 package simfs
 
 import (
@@ -35,22 +36,23 @@ const (
 
 // op is one change, or a mark of the test.
 type op struct {
-	kind Kind
-	name string // or the old one
-	to   string
-	file int
-	off  int64
-	data []byte
-	size int64
-	mark any
+	kind   Kind
+	name   string // or the old one
+	to     string
+	file   int
+	off    int64
+	data   []byte
+	size   int64
+	failed bool // a sync that said so
+	mark   any
 }
 
 // FS is the folder. Its methods may be called from any goroutine.
 type FS struct {
 	mu     sync.Mutex
 	ask    func(kind Kind, name string) error
-	limit  int64            // bytes that all files may have, 0 = any
-	base   map[string]*file // what it began with
+	limit  int64  // bytes that all files may have, 0 = any
+	base   *state // what it began with
 	files  map[string]*file
 	nextID int
 	ops    []op
@@ -58,14 +60,30 @@ type FS struct {
 }
 
 type file struct {
-	id   int
-	name string // now
-	data []byte
-	odd  bool
+	id      int
+	name    string // now
+	content content
+	odd     bool
 }
 
 // New makes an empty folder.
-func New() *FS { return &FS{base: map[string]*file{}, files: map[string]*file{}} }
+func New() *FS { return fromState(newState()) }
+
+// fromState makes the folder that a process finds.
+func fromState(base *state) *FS {
+	f := &FS{base: base, files: map[string]*file{}}
+	names := maps.Clone(base.names)
+	for _, o := range base.pending {
+		o.rename(names)
+	}
+	for name, id := range names {
+		f.files[name] = &file{id: id, name: name, content: base.files[id].crash(Kept, nil)}
+	}
+	for id := range base.files {
+		f.nextID = max(f.nextID, id+1)
+	}
+	return f
+}
 
 // Mark notes an event of the test among the changes: it is known to have
 // happened in all states after it.
@@ -98,7 +116,7 @@ func (f *FS) grow(n int64) error {
 		return nil
 	}
 	for _, file := range f.files {
-		n += int64(len(file.data))
+		n += file.content.size
 	}
 	if n > f.limit {
 		return syscall.ENOSPC
@@ -146,7 +164,8 @@ func (f *FS) Create(name string, size int64) (store.File, error) {
 	if err := f.grow(size); err != nil {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: err}
 	}
-	file := &file{id: f.nextID, name: name, data: make([]byte, size)}
+	file := &file{id: f.nextID, name: name}
+	file.content.grow(size)
 	f.nextID++
 	f.files[name] = file
 	f.ops = append(f.ops, op{kind: Create, name: name, file: file.id, size: size})
@@ -166,7 +185,7 @@ func (f *FS) Rename(from, to string) error {
 	f.files[to] = f.files[from]
 	f.files[to].name = to
 	delete(f.files, from)
-	f.ops = append(f.ops, op{kind: Rename, name: from, to: to})
+	f.ops = append(f.ops, op{kind: Rename, name: from, to: to, file: f.files[to].id})
 	return nil
 }
 
@@ -177,11 +196,12 @@ func (f *FS) Remove(name string) error {
 	if err := f.fault(Remove, name); err != nil {
 		return err
 	}
-	if f.files[name] == nil {
+	file := f.files[name]
+	if file == nil {
 		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
 	}
 	delete(f.files, name)
-	f.ops = append(f.ops, op{kind: Remove, name: name})
+	f.ops = append(f.ops, op{kind: Remove, name: name, file: file.id})
 	return nil
 }
 
@@ -195,7 +215,7 @@ func (f *FS) List(folder string) (list []store.FileInfo, err error) {
 			dir, base = "", name
 		}
 		if dir == folder {
-			list = append(list, store.FileInfo{Name: base, Size: int64(len(f.files[name].data)), Odd: f.files[name].odd})
+			list = append(list, store.FileInfo{Name: base, Size: f.files[name].content.size, Odd: f.files[name].odd})
 		}
 	}
 	return list, nil
@@ -246,7 +266,7 @@ func (f *FS) Size(name string) int {
 	if f.files[name] == nil {
 		return 0
 	}
-	return len(f.files[name].data)
+	return int(f.files[name].content.size)
 }
 
 // SetOdd makes a name one of something else than a file: a folder, a pipe.
@@ -263,7 +283,7 @@ func (f *FS) Change(name string, change func(data []byte) []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if file := f.files[name]; file != nil {
-		file.data = change(file.data)
+		file.content = contentOf(change(file.content.bytes()))
 	}
 }
 
@@ -271,18 +291,12 @@ func (f *FS) Change(name string, change func(data []byte) []byte) {
 func (f *FS) Clone() *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := New()
-	for name, old := range f.files {
-		c.begin(name, slices.Clone(old.data))
+	base := newState()
+	for name, file := range f.files {
+		base.names[name] = file.id
+		base.files[file.id] = &disk{durable: file.content.clone()}
 	}
-	return c
-}
-
-// begin puts a file into a new folder.
-func (f *FS) begin(name string, data []byte) {
-	f.files[name] = &file{id: f.nextID, name: name, data: data}
-	f.base[name] = &file{id: f.nextID, name: name, data: slices.Clone(data)}
-	f.nextID++
+	return fromState(base)
 }
 
 type handle struct {
@@ -296,10 +310,7 @@ func (h *handle) ReadAt(p []byte, off int64) (int, error) {
 	if err := h.f.fault(Read, h.file.name); err != nil {
 		return 0, err
 	}
-	if off >= int64(len(h.file.data)) {
-		return 0, io.EOF
-	}
-	n := copy(p, h.file.data[off:])
+	n := h.file.content.read(p, off)
 	if n < len(p) {
 		return n, io.EOF
 	}
@@ -312,31 +323,21 @@ func (h *handle) WriteAt(p []byte, off int64) (int, error) {
 	err := h.f.fault(Write, h.file.name)
 	if err != nil {
 		p = p[:len(p)/2]
-	} else if err = h.f.grow(off + int64(len(p)) - int64(len(h.file.data))); err != nil {
+	} else if err = h.f.grow(off + int64(len(p)) - h.file.content.size); err != nil {
 		p = nil
 	}
-	h.file.data = put(h.file.data, p, off)
-	h.f.ops = append(h.f.ops, op{kind: Write, file: h.file.id, off: off, data: slices.Clone(p)})
+	p = slices.Clone(p)
+	h.file.content.put(p, off)
+	h.f.ops = append(h.f.ops, op{kind: Write, file: h.file.id, off: off, data: p})
 	return len(p), err
 }
 
 func (h *handle) Datasync() error {
 	h.f.mu.Lock()
 	defer h.f.mu.Unlock()
-	if err := h.f.fault(Sync, h.file.name); err != nil {
-		return err
-	}
-	h.f.ops = append(h.f.ops, op{kind: Sync, file: h.file.id})
-	return nil
+	err := h.f.fault(Sync, h.file.name)
+	h.f.ops = append(h.f.ops, op{kind: Sync, file: h.file.id, failed: err != nil})
+	return err
 }
 
 func (h *handle) Close() error { return nil }
-
-// put writes p into data at off, which grows where it must.
-func put(data, p []byte, off int64) []byte {
-	if n := off + int64(len(p)); n > int64(len(data)) {
-		data = append(data, make([]byte, n-int64(len(data)))...)
-	}
-	copy(data[off:], p)
-	return data
-}
