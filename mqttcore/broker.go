@@ -96,7 +96,7 @@ func (b *Broker) memberID() uint32 { return b.lastID.Add(1) }
 // restoreSessions takes up the sessions where the last run left them.
 func (b *Broker) restoreSessions() {
 	for _, o := range b.st.Sessions() {
-		if name, ok := consumerName(o.Client); ok {
+		if name, ok := ConsumerName(o.Client); ok {
 			b.restoreConsumer(name, o)
 			continue
 		}

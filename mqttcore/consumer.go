@@ -48,7 +48,9 @@ type feed struct {
 // identifier may hold U+0000.
 const consumerPrefix = "\x00consumer/"
 
-func consumerName(client string) (string, bool) { return strings.CutPrefix(client, consumerPrefix) }
+// ConsumerName is the name of the durable [Consumer] that a session in the store
+// belongs to, where it is no client's.
+func ConsumerName(client string) (string, bool) { return strings.CutPrefix(client, consumerPrefix) }
 
 func (b *Broker) newFeed(name string, sid store.SID) *feed {
 	f := &feed{name: name, sid: sid}

@@ -130,6 +130,9 @@ func (d disk) List(folder string) ([]FileInfo, error) {
 			continue
 		}
 		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // went meanwhile: the folder is another process's
+		}
 		if err != nil {
 			return nil, err
 		}

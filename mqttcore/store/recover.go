@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 )
 
@@ -19,6 +20,14 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := newStore(o, lock)
+	if err := s.recover(&recovery{}); err != nil {
+		return nil, errors.Join(fmt.Errorf("store: %w", err), lock.Close())
+	}
+	return s, nil
+}
+
+func newStore(o Options, lock io.Closer) *Store {
 	s := &Store{
 		opt: o, fs: o.FS, log: o.Log, lock: lock,
 		ready: make(chan struct{}), kick: make(chan struct{}, 1),
@@ -28,10 +37,7 @@ func Open(o Options) (*Store, error) {
 	s.frameMax = int(min(frameTarget, o.SegmentSize/4))
 	s.clock.clock = o.Clock
 	s.reset()
-	if err := s.recover(); err != nil {
-		return nil, errors.Join(fmt.Errorf("store: %w", err), lock.Close())
-	}
-	return s, nil
+	return s
 }
 
 // reset empties what recovery fills.
@@ -60,6 +66,11 @@ type recovery struct {
 	ordinal uint64 // of the next record: the greater one
 	prev    uint32
 	buf     []byte
+
+	// Of an inspector, which reads a folder that is not its own.
+	look     bool                         // nobody will write
+	thorough bool                         // frames are read where a footer would do
+	drops    func(d decoder, time uint64) // takes each recDrop; nil: nobody
 }
 
 type recoverSeg struct {
@@ -71,13 +82,12 @@ type recoverSeg struct {
 	hurt   bool  // damage was found in it
 }
 
-func (s *Store) recover() error {
-	var r recovery
-	if err := s.survey(&r); err != nil {
+func (s *Store) recover(r *recovery) error {
+	if err := s.survey(r); err != nil {
 		return err
 	}
-	s.loadSnapshots(&r)
-	if err := s.sortOut(&r); err != nil {
+	s.loadSnapshots(r)
+	if err := s.sortOut(r); err != nil {
 		return err
 	}
 	r.buf = make([]byte, frameTarget)
@@ -86,14 +96,14 @@ func (s *Store) recover() error {
 		if i+1 < len(r.segs) {
 			stop = r.segs[i+1].ordinal
 		}
-		s.missedBefore(&r, g)
-		if err := s.replay(&r, g, stop, i+1 == len(r.segs)); err != nil {
+		s.missedBefore(r, g)
+		if err := s.replay(r, g, stop, i+1 == len(r.segs)); err != nil {
 			return fmt.Errorf("%s: %w", segName(g.id), err)
 		}
 		s.segs = append(s.segs, &g.segment)
 	}
-	s.missedAfter(&r)
-	return s.resume(&r)
+	s.missedAfter(r)
+	return s.resume(r)
 }
 
 // loadSnapshots takes the newest sound snapshot, and the identity of the store
@@ -187,7 +197,7 @@ func (s *Store) resume(r *recovery) error {
 		if !clean {
 			ses.maybe = min(ses.last, ses.base+maxWindow)
 		}
-		if ses.away == 0 {
+		if ses.away == 0 && !r.look {
 			ses.away = max(1, r.newest)
 		}
 		for _, g := range s.segs {

@@ -15,7 +15,7 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 	defer file.Close()
 	next, footed := g.readFooter(file)
 	g.footed = footed
-	if footed && g.id < r.from.seg() {
+	if footed && g.id < r.from.seg() && !r.thorough {
 		r.read = max(r.read, next)
 		r.ordinal, r.prev = max(r.ordinal, next), 0
 		return nil
@@ -30,7 +30,7 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 	if g.id == r.from.seg() {
 		live = max(live, r.from.off())
 	}
-	off := g.begin
+	off, again := g.begin, int64(0)
 	for off+blockSize <= g.size {
 		f, b, ok, err := readFrame(file, off, g.size, g.seed, r.buf)
 		if err != nil {
@@ -58,6 +58,10 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 		to, later, err := s.durableAfter(file, g, off, live, want, stop, r.buf)
 		if err != nil {
 			return err
+		}
+		if to < g.size && again != off {
+			again = off // who only looks may have come while it was written
+			continue
 		}
 		if to < g.size {
 			g.hurt = true
@@ -131,6 +135,9 @@ func (s *Store) applyFrame(r *recovery, b []byte, lsn LSN, time uint64, g *recov
 		}
 		off = next
 		d := decoder{b: body}
+		if typ == recDrop && r.drops != nil {
+			r.drops(d, time)
+		}
 		switch {
 		case typ == recEnd:
 			r.total = d.uint()

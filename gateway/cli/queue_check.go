@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sluice/mqttcore/store"
+)
+
+// queueReport is what `sluice queue check --json` prints.
+type queueReport struct {
+	OK bool `json:"ok"`
+	*queueList
+	Files   int         `json:"files"` // read from end to end
+	Read    int64       `json:"read_bytes"`
+	Changed bool        `json:"changed"` // a running gateway got rid of files meanwhile
+	Drops   []queueDrop `json:"drops"`
+}
+
+type queueDrop struct {
+	Session string       `json:"session"`
+	From    uint64       `json:"from"`
+	To      uint64       `json:"to"`
+	Count   uint64       `json:"count"`
+	Bytes   uint64       `json:"bytes"`
+	Reason  store.Reason `json:"reason"`
+	Time    time.Time    `json:"time"`
+}
+
+// errDamaged tells that a check found something; it has said what.
+var errDamaged = errors.New("the store is damaged")
+
+func newQueueCheck(o *queueFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Verify every checksum of the log and account for every message",
+		Long: `Reads every file of the log from end to end and verifies all checksums, the order
+of all records, and that for each session and in total
+    appended = delivered + queued + dropped
+Lists the losses on record. Exit status 0 if all is well, 1 if something is wrong.`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.look(cmd.Context(), func(folder string, i *store.Inspection) error {
+				r, err := checkQueues(folder, i)
+				if err != nil {
+					return err
+				}
+				if o.json {
+					err = printJSON(cmd.OutOrStdout(), r)
+				} else {
+					err = r.print(cmd.OutOrStdout())
+				}
+				if err == nil && !r.OK {
+					err = silent{errDamaged}
+				}
+				return err
+			})
+		},
+	}
+}
+
+func checkQueues(folder string, i *store.Inspection) (*queueReport, error) {
+	v, err := i.Verify()
+	if err != nil {
+		return nil, err
+	}
+	r := &queueReport{Files: v.Files, Read: v.Bytes, Changed: v.Moved, Drops: []queueDrop{}}
+	if r.queueList, err = listQueues(folder, i); err != nil {
+		return nil, err
+	}
+	r.OK = len(r.Findings) == 0
+	for _, d := range i.Drops() {
+		q := queueDrop{From: d.From, To: d.To, Count: d.Count, Bytes: d.Bytes, Reason: d.Reason, Time: d.At.UTC()}
+		if d.Client == "" {
+			q.Session = fmt.Sprintf("session %d, deleted since", d.Session)
+		} else {
+			kind, name := ownerName(d.Client)
+			q.Session = kind + " " + name
+		}
+		r.Drops = append(r.Drops, q)
+	}
+	return r, nil
+}
+
+// dropsShown bounds the losses that are listed for people.
+const dropsShown = 50
+
+func (r *queueReport) print(out io.Writer) error {
+	for _, d := range r.Drops[max(0, len(r.Drops)-dropsShown):] {
+		fmt.Fprintf(out, "dropped for %s: %d messages (%d to %d, %s), %s, %s\n", shown(d.Session, 60), d.Count, d.From, d.To, size(int64(d.Bytes)), d.Reason, d.Time.Format(time.RFC3339))
+	}
+	if n := len(r.Drops) - dropsShown; n > 0 {
+		fmt.Fprintf(out, "and %d times before: see --json\n", n)
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintf(out, "wrong: %v\n", f)
+	}
+	if r.Log.TornTails > 0 {
+		fmt.Fprintln(out, "the end of the log was cut off by a crash: nothing acknowledged was in it")
+	}
+	if r.Changed {
+		fmt.Fprintln(out, "the gateway got rid of files while they were read: those were left out")
+	}
+	fmt.Fprintf(out, "%s: %d files, %s; %d appended = %d delivered + %d queued + %d dropped%s\n",
+		r.Data, r.Files, size(r.Read), r.Appended, r.Delivered, r.Queued, total(r.Dropped), reasons(r.Dropped))
+	if r.OK {
+		_, err := fmt.Fprintln(out, "ok")
+		return err
+	}
+	_, err := fmt.Fprintf(out, `%d findings. Nothing needs to be repaired: a gateway that starts with this folder
+sets damaged places aside in quarantine/, goes on with all the rest, and counts what
+is lost. Copy the folder first to keep it as it is, and look after the disk: damage
+comes from failing cards, cables and power supplies.
+`, len(r.Findings))
+	return err
+}
