@@ -111,7 +111,7 @@ func (r *queueReport) print(out io.Writer) error {
 		_, err := fmt.Fprintln(out, "ok")
 		return err
 	}
-	_, err := fmt.Fprintf(out, `%d findings. Nothing needs to be repaired: a gateway that starts with this folder
+	_, err := fmt.Fprintf(out, `findings: %d. Nothing needs to be repaired: a gateway that starts with this folder
 sets damaged places aside in quarantine/, goes on with all the rest, and counts what
 is lost. Copy the folder first to keep it as it is, and look after the disk: damage
 comes from failing cards, cables and power supplies.

@@ -145,8 +145,9 @@ func (i *Inspection) Queues() ([]QueueInfo, error) {
 			}
 		}
 		if q.Queued > 0 {
-			err := i.Each(o.ID, func(d *Delivery) error {
-				q.Oldest = max(0, i.s.clock.wallAt(i.s.clock.now()).Sub(d.At))
+			err := i.each(o.ID, func(_ *Delivery, at uint64) error {
+				now := i.s.clock.now()
+				q.Oldest = time.Duration(now-min(now, at)) * time.Millisecond
 				return errEnough
 			})
 			if err != nil && err != errEnough {
@@ -164,6 +165,11 @@ var errEnough = errors.New("enough")
 // or expired included, until take returns an error. A message that a running
 // store has got rid of since is left out. Memory does not grow with the queue.
 func (i *Inspection) Each(sid SID, take func(*Delivery) error) error {
+	return i.each(sid, func(d *Delivery, _ uint64) error { return take(d) })
+}
+
+// each is Each, with the store time of each message.
+func (i *Inspection) each(sid SID, take func(*Delivery, uint64) error) error {
 	ses := i.s.sessions[sid]
 	if ses == nil {
 		return ErrNoSession
@@ -197,7 +203,7 @@ func (i *Inspection) Each(sid SID, take func(*Delivery) error) error {
 }
 
 // each hands out what the frame in the reader has for the session above at.
-func (q *Queue) each(at uint64, take func(*Delivery) error) (uint64, error) {
+func (q *Queue) each(at uint64, take func(*Delivery, uint64) error) (uint64, error) {
 	for {
 		h, ok := q.reader.find(q.ses.id)
 		if !ok {
@@ -218,7 +224,7 @@ func (q *Queue) each(at uint64, take func(*Delivery) error) (uint64, error) {
 		if d.HasExpiry {
 			d.Expiry = q.s.clock.left(sent, d.Expiry)
 		}
-		if err := take(&d); err != nil {
+		if err := take(&d, sent); err != nil {
 			return at, err
 		}
 	}
