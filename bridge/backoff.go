@@ -13,8 +13,9 @@ const (
 	// backoffFloor keeps random waits from falling to zero.
 	backoffFloor = 50 * time.Millisecond
 	// refusedMax bounds the wait after an attempt that reached nobody. It
-	// costs a packet or two, and keeps the way back short.
-	refusedMax = time.Second
+	// costs a packet or two, and keeps the way back, handshakes included, below
+	// a second.
+	refusedMax = 900 * time.Millisecond
 	// stableAfter is how long a connection must live to be called good.
 	stableAfter = 30 * time.Second
 )

@@ -69,5 +69,5 @@ func TestKillsLoseNothing(t *testing.T) {
 	}
 	l.settle()
 	t.Logf("%d kills in %v", kills, time.Since(began).Round(time.Second))
-	l.judge("upstream2", "local2")
+	l.judge(allTheWay)
 }

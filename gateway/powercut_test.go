@@ -97,5 +97,5 @@ func TestPowerCutsLoseNothing(t *testing.T) {
 	}
 	l.settle()
 	t.Logf("%d power cuts in %v", cuts, time.Since(began).Round(time.Second))
-	l.judge("upstream2", "local2")
+	l.judge(allTheWay)
 }
