@@ -142,9 +142,11 @@ func (l *Link) use(ctx context.Context, client client, c *conn, s *session, queu
 	if err := l.subscribe(ctx, client); err != nil {
 		return nil, lossOf(s, c, err)
 	}
-	if err := l.announce(ctx, client, w.lim); err != nil {
+	full, err := l.announce(ctx, client, w.lim)
+	if err != nil {
 		return nil, lossOf(s, c, err)
 	}
+	l.crammed = w.resumed && full
 	live, cancel := l.subscribeLive()
 	defer cancel()
 	f := newForwarder(l, queue, s, c, w.lim, w.resumed)
@@ -176,7 +178,10 @@ func (l *Link) judgeEnd(f *forwarder, s *session, began time.Time, err error) (o
 	progress := false
 	if f != nil {
 		progress = f.progress
-		if seq := l.suspect.lost(f.ending(err)); seq != 0 {
+		if l.jammed(progress) {
+			l.purge = true
+			l.log.Warn("the upstream's session is full of messages that are not ours: it is discarded, and messages may arrive twice")
+		} else if seq := l.suspect.lost(f.ending(err)); seq != 0 {
 			f.giveUp(seq, f.w.at(seq).topic, fmt.Sprintf("the upstream ended each connection on which it was sent: %s", plain(err)))
 		}
 	}
@@ -191,20 +196,21 @@ func (l *Link) judgeEnd(f *forwarder, s *session, began time.Time, err error) (o
 	return rejected, err
 }
 
-// announce publishes the birth message and waits for its acknowledgement.
-func (l *Link) announce(ctx context.Context, client client, lim limits) error {
+// announce publishes the birth message and waits for its acknowledgement. full
+// tells that there was no room for it.
+func (l *Link) announce(ctx context.Context, client client, lim limits) (full bool, err error) {
 	if l.cfg.Availability == "" {
-		return nil
+		return false, nil
 	}
 	topic := l.cfg.Prefix + l.cfg.Availability
 	reason, err := client.publish(ctx, topic, online, lim.birth, lim.retain)
 	if err != nil {
-		return fmt.Errorf("birth message: %w", err)
+		return false, fmt.Errorf("birth message: %w", err)
 	}
 	if reason >= 0x80 {
 		l.log.Warn("birth message refused by the upstream", "topic", topic, "why", reasonText(reason, ""))
 	}
-	return nil
+	return reason == reasonQuota, nil
 }
 
 // subscribe asks for what comes down. A filter that the upstream refuses is

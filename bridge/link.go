@@ -44,6 +44,10 @@ type Link struct {
 	met     bool // there was a session in this run
 	// The upstream has a session of an earlier life, and it was discarded.
 	purge, purged bool
+	// The session that the upstream resumed had no room for the birth message,
+	// and how many of those in a row came to nothing.
+	crammed bool
+	jams    int
 	// What was tried: in this run all up to sentTo; in an earlier one perhaps
 	// all before fresh, which the queue gave as never read. Zero: not known.
 	sentTo, fresh uint64

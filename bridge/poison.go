@@ -11,6 +11,9 @@ const (
 	// a word, which a bad line looks like too: so it takes more, and the last
 	// of them must have been quiet until the message was sent.
 	strikesBare = 5
+	// jamsMost is after how many connections in a row that come to nothing a
+	// session without room is discarded.
+	jamsMost = 3
 	// bareWithin is how soon after a PUBLISH a close without a word is held
 	// against it.
 	bareWithin = time.Second
@@ -83,4 +86,17 @@ func (s *suspicion) settled(seq uint64) {
 	if seq >= s.seq {
 		*s = suspicion{}
 	}
+}
+
+// jammed judges the end of a connection whose session had no room for one
+// message. A disk that forgot what it had confirmed leaves such a session: it
+// waits for the release of messages that we know nothing of, and takes no others
+// for them. Then no message is to blame. The answer is whether there is no hope.
+func (l *Link) jammed(progress bool) bool {
+	if !l.crammed || progress {
+		l.jams = 0
+		return false
+	}
+	l.jams++
+	return l.jams >= jamsMost
 }

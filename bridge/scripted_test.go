@@ -350,6 +350,46 @@ func TestPoisonDoesNotLoop(t *testing.T) {
 	})
 }
 
+// TestSessionWithoutRoomIsDiscarded: a session of the upstream that is full of
+// messages we have forgotten stops the link for a while and costs no message.
+func TestSessionWithoutRoomIsDiscarded(t *testing.T) {
+	s := &script{keep: true}
+	s.after = func(func(packets.Packet)) bool {
+		s.set(func() { s.keep = s.keep && !s.connect.CleanStart })
+		return true
+	}
+	s.publish = func(p *packets.Publish, reply func(packets.Packet)) bool {
+		s.mu.Lock()
+		full := s.keep
+		s.mu.Unlock()
+		switch {
+		case full && s.count() == 1:
+			acknowledge(p, 0, reply)
+			return string(p.Payload) != "000005"
+		case full && string(p.Payload) == "online":
+			acknowledge(p, reasonQuota, reply)
+			return true
+		case full:
+			return false
+		}
+		acknowledge(p, 0, reply)
+		return true
+	}
+	cfg := scripted(2)
+	cfg.Availability = "home/availability"
+	underScript(t, s, cfg, func(t *testing.T, g *gateway) {
+		g.publish(t, "home/x", 2, 1, 20)
+		time.Sleep(5 * time.Minute)
+		st := g.link.Stats()
+		if st.Backlog != 0 || st.DeadLettered != 0 || !st.Connected {
+			t.Errorf("figures: %+v", st)
+		}
+		if n := s.count(); n > 2+jamsMost+2 {
+			t.Errorf("it took %d connections", n)
+		}
+	})
+}
+
 func TestServerLimitsAreKept(t *testing.T) {
 	s := &script{connack: packets.Connack{Properties: &packets.Properties{
 		MaximumQOS: new(byte(1)), RetainAvailable: new(byte(0)), ReceiveMaximum: new(uint16(4)), // three, and the birth

@@ -1,6 +1,7 @@
 package mqttcore
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -136,7 +137,10 @@ func (c *conn) conclude(q *ackQueue, a *ack) {
 		if a.typ == packet.PUBREC {
 			s.forget(a.pid)
 		}
-		if a.typ == packet.PUBREL || a.typ == packet.PUBCOMP || c.version != packet.V5 {
+		// What a failed disk refuses may be found on it at the next start, and
+		// a PUBREC that says no would free its identifier.
+		unsure := a.typ == packet.PUBREC && errors.Is(a.err, store.ErrFailed)
+		if a.typ == packet.PUBREL || a.typ == packet.PUBCOMP || c.version != packet.V5 || unsure {
 			// There is no word for it: the client must come again.
 			c.evict(packet.ImplementationSpecificError, "store: "+a.err.Error())
 			return

@@ -30,6 +30,7 @@ type rig struct {
 	gather time.Duration // of the store's commits
 	log    *slog.Logger  // nil: none
 	disk   store.FS      // nil: the folder as it is
+	fails  bool          // the store is to fail: no fault of the test
 }
 
 // start runs a broker on a free port of loopback. It stops with the test.
@@ -82,7 +83,7 @@ func (r *rig) up() {
 			r.t.Error("broker: ", err)
 		}
 		stopStore()
-		if err := <-storeDone; err != nil {
+		if err := <-storeDone; err != nil && !r.fails {
 			r.t.Error("store: ", err)
 		}
 		if err := st.Close(); err != nil {
