@@ -61,14 +61,18 @@ func TestWindowOfVersion3(t *testing.T) {
 	})
 }
 
-// TestManyComeDownAtOnce: a server of MQTT 3.1.1 that sends without a bound is
-// held up, not thrown out.
+// TestManyComeDownAtOnce: a server that sends without a bound is held up, not
+// thrown out, as it would do the same on the next connection.
 func TestManyComeDownAtOnce(t *testing.T) {
+	inEachVersion(t, manyAtOnce)
+}
+
+func manyAtOnce(t *testing.T, version int) {
 	const n = 5 * receiveMaximum
-	s := &script{version: 3}
+	s := &script{version: version}
 	s.after = func(reply func(packets.Packet)) bool {
 		for i := range n {
-			reply(&packets.Publish{Topic: "site7/home/a/set", QoS: 1, PacketID: uint16(1 + i), Payload: fmt.Append(nil, i)})
+			reply(&packets.Publish{Topic: "site7/home/a/set", QoS: 1, PacketID: uint16(1 + i), Payload: fmt.Append(nil, i), Properties: &packets.Properties{}})
 		}
 		return true
 	}

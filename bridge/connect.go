@@ -58,11 +58,11 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 		return l.refused(err, c)
 	}
 	began := time.Now()
-	if l.purge || w.resumed && l.isNew(queue) {
+	if l.purge || w.resumed && l.isStrange(queue) {
 		return l.discard(client)
 	}
 	if !w.resumed {
-		l.inbox.clear()
+		l.acquaint(ctx, queue)
 		l.forgotten = queue.Released()
 		clear(l.renewed)
 	}
@@ -80,11 +80,50 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 	return l.judgeEnd(f, s, began, err)
 }
 
-// isNew tells whether nothing of the queue was ever sent. A session that the
-// upstream still has is then of an earlier life, and would take our packet
-// identifiers for its own.
-func (l *Link) isNew(queue *mqttcore.Consumer) bool {
-	return !l.met && !l.purged && l.untried && queue.Base() == 0 && queue.Released() == 0
+// isStrange tells whether a session that the upstream still has is not the one
+// that our queue knows: it is of an earlier life, or another upstream's, and
+// would take our packet identifiers for its own.
+func (l *Link) isStrange(queue *mqttcore.Consumer) bool {
+	if l.met || l.purged {
+		return false
+	}
+	if note := queue.Note(); note != "" {
+		return note != l.acquaintance()
+	}
+	return l.untried && queue.Base() == 0 && queue.Released() == 0
+}
+
+// acquaintance names the session that we have upstream.
+func (l *Link) acquaintance() string {
+	e, err := parseURL(l.cfg.URL)
+	if err != nil {
+		return ""
+	}
+	return l.cfg.ClientID + " at " + e.host
+}
+
+// acquaint notes, on disk, that the upstream has a new session: what it knew of
+// the one before is forgotten on both sides. A disk that takes nothing is no
+// reason to send nothing: what goes up makes room.
+func (l *Link) acquaint(ctx context.Context, queue *mqttcore.Consumer) {
+	disk := make(chan error, 2)
+	told := func(err error) { disk <- err }
+	l.inbox.Clear(told)
+	if name := l.acquaintance(); queue.Note() != name {
+		queue.SetNote(name, told)
+	} else {
+		told(nil)
+	}
+	for range 2 {
+		select {
+		case err := <-disk:
+			if err != nil {
+				l.log.Warn("upstream's new session could not be noted", "why", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // discard removes the upstream's session by a connection with Clean Start and

@@ -25,11 +25,13 @@ const (
 	childRun  = "SLUICE_TEST_CHILD_RUN"
 	childQoS  = "SLUICE_TEST_CHILD_QOS"
 	childMQTT = "SLUICE_TEST_CHILD_MQTT"
+	// childTaking makes it one that takes messages down instead.
+	childTaking = "SLUICE_TEST_CHILD_TAKING"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
-		if err := child(dir, os.Getenv(childAddr), os.Getenv(childRun)); err != nil {
+		if err := runChild(dir, os.Getenv(childAddr)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -37,9 +39,20 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+func runChild(dir, addr string) error {
+	version, err := strconv.Atoi(os.Getenv(childMQTT))
+	if err != nil {
+		return err
+	}
+	if os.Getenv(childTaking) != "" {
+		return childTakes(dir, addr, version)
+	}
+	return child(dir, addr, os.Getenv(childRun), version)
+}
+
 // child publishes and forwards until it is killed. It tells each message that
 // the local broker has accepted.
-func child(dir, addr, run string) error {
+func child(dir, addr, run string, version int) error {
 	log := slog.New(slog.DiscardHandler)
 	st, err := store.Open(store.Options{Dir: dir, Log: log, CommitInterval: time.Millisecond})
 	if err != nil {
@@ -47,10 +60,6 @@ func child(dir, addr, run string) error {
 	}
 	qos := byte(os.Getenv(childQoS)[0] - '0')
 	b := mqttcore.New(mqttcore.Config{}, st, log)
-	version, err := strconv.Atoi(os.Getenv(childMQTT))
-	if err != nil {
-		return err
-	}
 	l := New(linkIn(version, addr, qos), b, log)
 	ctx := context.Background()
 	failed := make(chan error, 4)

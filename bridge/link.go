@@ -9,7 +9,8 @@
 // it is on disk that the server has the message.
 //
 // Downwards it subscribes, hands each message to the local broker and
-// acknowledges only when that is durable.
+// acknowledges only when that is durable. At QoS 2 its identifier is on disk
+// with it until the exchange has ended, so that nothing is taken twice.
 package bridge
 
 import (
@@ -37,7 +38,7 @@ type Link struct {
 	dial   func(context.Context) (net.Conn, error) // a seam for tests
 
 	// Owned by Run.
-	inbox   *inbox
+	inbox   *mqttcore.Inbox
 	backoff *backoff
 	suspect suspicion
 	noWill  bool // the server refused the will's QoS or RETAIN
@@ -126,7 +127,7 @@ func New(cfg Config, b *mqttcore.Broker, log *slog.Logger) *Link {
 	cfg = cfg.withDefaults()
 	l := &Link{
 		cfg: cfg, broker: b, log: log.With("upstream", cfg.Name), ready: make(chan struct{}),
-		inbox: newInbox(), backoff: newBackoff(), renewed: map[uint64]struct{}{},
+		backoff: newBackoff(), renewed: map[uint64]struct{}{},
 	}
 	l.dial = func(ctx context.Context) (net.Conn, error) {
 		e, err := parseURL(cfg.URL)
@@ -179,6 +180,7 @@ func (l *Link) Run(ctx context.Context) error {
 	if err := l.look(queue); err != nil {
 		return err
 	}
+	l.inbox = queue.Inbox()
 	l.queue.Store(queue)
 	l.setSince(time.Now())
 	began()

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"sluice/mqttcore"
-	"sluice/mqttcore/packet"
 	"sluice/mqttcore/topic"
 )
 
@@ -19,52 +18,16 @@ const receiveMaximum = 64
 // links with Config.Via.
 const viaProperty = "sluice-via"
 
-// inbox remembers the packet identifiers of QoS 2 messages that came down and
-// were not released yet (MQTT 5.0, 4.3.3). It outlives connections.
-type inbox struct {
-	mu  sync.Mutex
-	ids map[uint16]struct{}
-}
-
-func newInbox() *inbox { return &inbox{ids: make(map[uint16]struct{})} }
-
-func (i *inbox) has(id uint16) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	_, known := i.ids[id]
-	return known
-}
-
-func (i *inbox) remember(id uint16) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.ids[id] = struct{}{}
-}
-
-// forget ends the exchange and tells whether there was one.
-func (i *inbox) forget(id uint16) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	_, known := i.ids[id]
-	delete(i.ids, id)
-	return known
-}
-
-// clear forgets all: the upstream has a new session.
-func (i *inbox) clear() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	clear(i.ids)
-}
-
-// arrival is a message that came down and is not acknowledged yet.
+// arrival is a message or a PUBREL that came down and is not answered yet.
 type arrival struct {
-	id     uint16
-	qos    byte
-	reason byte // for the acknowledgement
-	done   bool
-	busy   bool  // PublishAsync has not returned
-	err    error // what it said before that
+	id      uint16
+	qos     byte
+	reason  byte // for the acknowledgement
+	release bool // it is a PUBREL
+	known   bool // there was an exchange that it ends
+	done    bool
+	busy    bool  // PublishAsync has not returned
+	err     error // what it said before that
 }
 
 // receiver takes what comes down on one connection to the local broker and
@@ -77,7 +40,7 @@ type receiver struct {
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
-	queue   []*arrival // of QoS 1 and 2; at most receiveMaximum
+	queue   []*arrival // of QoS 1 and 2, and PUBREL; at most receiveMaximum
 	failure error
 	changed chan struct{}  // the head of queue or failure may have changed
 	room    chan struct{}  // something was taken off queue
@@ -91,8 +54,9 @@ func newReceiver(l *Link, c *conn) *receiver {
 }
 
 // handle takes one message; the client calls it in the order of arrival. It
-// does not wait for the disk, except where an upstream of MQTT 3.1.1 sends
-// more at once than we want to hold: it cannot be told how much that is.
+// does not wait for the disk, except where the upstream sends more at once than
+// we want to hold: in MQTT 3.1.1 it cannot be told, and mosquitto does not heed
+// it with what a resumed session has waiting.
 func (r *receiver) handle(p inbound) {
 	select {
 	case <-r.conn.over:
@@ -104,7 +68,7 @@ func (r *receiver) handle(p inbound) {
 		if !r.enqueue(a) {
 			return
 		}
-		if p.qos == 2 && r.l.inbox.has(p.id) {
+		if p.qos == 2 && r.l.inbox.Has(p.id) {
 			r.finish(a, 0) // we have it, and the upstream has not seen our PUBREC
 			return
 		}
@@ -117,7 +81,7 @@ func (r *receiver) handle(p inbound) {
 	}
 	m := mqttcore.Message{
 		Topic: local, Payload: p.payload, QoS: p.qos, Retain: p.retain,
-		Properties: p.props, Origin: r.l.consumer(),
+		Properties: p.props, Origin: r.l.consumer(), Inbox: r.l.inbox, PacketID: p.id,
 	}
 	if via := r.l.cfg.Via; via != "" {
 		mark := mqttcore.UserProperty{Key: viaProperty, Value: via}
@@ -133,8 +97,8 @@ func (r *receiver) handle(p inbound) {
 	r.publish(a, m)
 }
 
-// enqueue puts an arrival into the order of acknowledgements; false: the
-// connection is over, or is ended because the upstream keeps no bound.
+// enqueue puts an arrival into the order of answers, waiting where there is no
+// room. False: the connection is over.
 func (r *receiver) enqueue(a *arrival) bool {
 	for {
 		r.mu.Lock()
@@ -143,12 +107,8 @@ func (r *receiver) enqueue(a *arrival) bool {
 			r.queue = append(r.queue, a)
 		}
 		r.mu.Unlock()
-		switch {
-		case !full:
+		if !full {
 			return true
-		case r.l.cfg.version() == packet.V5:
-			r.fail(fmt.Errorf("the upstream sent more than %d messages at once although we allow no more", receiveMaximum))
-			return false
 		}
 		select {
 		case <-r.room:
@@ -158,9 +118,23 @@ func (r *receiver) enqueue(a *arrival) bool {
 	}
 }
 
-// released ends a QoS 2 exchange: PUBREL came.
+// released ends a QoS 2 exchange: PUBREL came. It is answered when that is on
+// disk, so that after a restart the next message of that identifier is not
+// taken for this one.
 func (r *receiver) released(id uint16) error {
-	return r.client.complete(id, r.l.inbox.forget(id))
+	a := &arrival{id: id, release: true}
+	if !r.enqueue(a) {
+		return nil
+	}
+	r.l.inbox.Release(id, func(known bool, err error) {
+		if err != nil {
+			r.fail(fmt.Errorf("a release could not be stored: %w", err))
+			return
+		}
+		a.known = known
+		r.finish(a, 0)
+	})
+	return nil
 }
 
 // publish hands a message to the local broker. It waits only where the broker
@@ -202,9 +176,6 @@ func (r *receiver) published(a *arrival, err error) {
 		return
 	}
 	r.l.received.Add(1)
-	if a.qos == 2 {
-		r.l.inbox.remember(a.id)
-	}
 	r.finish(a, 0)
 }
 
@@ -275,11 +246,18 @@ func (r *receiver) run() {
 			case r.room <- struct{}{}:
 			default:
 			}
-			if r.client.acknowledge(a.id, a.qos, a.reason) != nil {
+			if r.answer(a) != nil {
 				return // the connection is over
 			}
 		}
 	}
+}
+
+func (r *receiver) answer(a *arrival) error {
+	if a.release {
+		return r.client.complete(a.id, a.known)
+	}
+	return r.client.acknowledge(a.id, a.qos, a.reason)
 }
 
 // localName returns the local name of a remote topic; false where it is not

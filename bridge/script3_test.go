@@ -35,7 +35,7 @@ func read3(c net.Conn) (*packets.ControlPacket, error) {
 	if err != nil {
 		return nil, err
 	}
-	cp := &packets.ControlPacket{}
+	cp := &packets.ControlPacket{FixedHeader: packets.FixedHeader{Type: byte(head.Type)}}
 	switch p := p.(type) {
 	case *packet.Connect:
 		if p.Version != packet.V311 {

@@ -12,7 +12,7 @@ type answer struct {
 
 // session is what one connection tells the forwarder. The state that outlives
 // the connection is elsewhere: what went up in the log, what came down at
-// QoS 2 in inbox. So nothing is stored twice.
+// QoS 2 in the inbox of the queue. So nothing is stored twice.
 type session struct {
 	answers chan answer   // to the forwarder
 	lost    chan struct{} // closed when the connection is over

@@ -32,6 +32,8 @@ type Consumer struct {
 	wake  chan struct{}
 	limit func(maxBytes uint64)
 	feed  *feed
+	note  string
+	own   func(note string, done func(error))
 }
 
 // feed is the side of a consumer that the topic tree knows: it is there
@@ -42,6 +44,8 @@ type feed struct {
 	sid     store.SID
 	prompt  atomic.Bool
 	filters []string // guarded by Broker.mu
+	inbox   *Inbox
+	note    string // guarded by Broker.mu
 }
 
 // consumerPrefix keeps consumers apart from clients in the store: no client
@@ -52,8 +56,8 @@ const consumerPrefix = "\x00consumer/"
 // belongs to, where it is no client's.
 func ConsumerName(client string) (string, bool) { return strings.CutPrefix(client, consumerPrefix) }
 
-func (b *Broker) newFeed(name string, sid store.SID) *feed {
-	f := &feed{name: name, sid: sid}
+func (b *Broker) newFeed(name string, sid store.SID, inbound []uint16) *feed {
+	f := &feed{name: name, sid: sid, inbox: b.newInbox(sid, inbound)}
 	f.member.feed = f
 	f.member.id = b.memberID()
 	b.feeds[name] = f
@@ -62,7 +66,8 @@ func (b *Broker) newFeed(name string, sid store.SID) *feed {
 
 // restoreConsumer lets a consumer's queue fill before its owner asks for it.
 func (b *Broker) restoreConsumer(name string, o store.Session) {
-	k := b.newFeed(name, o.ID)
+	k := b.newFeed(name, o.ID, o.Inbound)
+	k.note = o.User
 	for _, sub := range o.Subs {
 		if topic.ValidFilter(sub.Filter) == nil {
 			k.filters = append(k.filters, sub.Filter)
@@ -88,7 +93,7 @@ func (b *Broker) Consumer(ctx context.Context, name string, filters []Filter) (*
 	b.mu.Lock()
 	f := b.feeds[name]
 	if f == nil {
-		f = b.newFeed(name, b.st.CreateSession(consumerPrefix+name, "", forever, nil))
+		f = b.newFeed(name, b.st.CreateSession(consumerPrefix+name, "", forever, nil), nil)
 	}
 	b.refeedLocked(f, filters)
 	b.st.UpdateSession(f.sid, forever, nil, func(err error) { disk <- err })
@@ -96,6 +101,13 @@ func (b *Broker) Consumer(ctx context.Context, name string, filters []Filter) (*
 		wake:  make(chan struct{}, 1),
 		limit: func(maxBytes uint64) { b.st.LimitSession(f.sid, maxBytes) },
 		feed:  f,
+		note:  f.note,
+		own: func(note string, done func(error)) {
+			b.mu.Lock()
+			f.note = note
+			b.mu.Unlock()
+			b.st.OwnSession(f.sid, note, done) // a consumer's session has no user
+		},
 	}
 	k.queue = b.st.OpenQueue(f.sid, k.awake)
 	b.mu.Unlock()
@@ -229,6 +241,19 @@ func (k *Consumer) Limit(maxBytes uint64) { k.limit(maxBytes) }
 // Prompt has what comes for the consumer from now on committed without delay,
 // however long the store lets its commits gather: somebody waits for it.
 func (k *Consumer) Prompt() { k.feed.prompt.Store(true) }
+
+// Inbox is the consumer's memory of QoS 2 messages that its owner publishes.
+func (k *Consumer) Inbox() *Inbox { return k.feed.inbox }
+
+// Note is the text that SetNote left last, also in an earlier run.
+func (k *Consumer) Note() string { return k.note }
+
+// SetNote keeps a text with the queue, for whatever its owner must know after
+// a restart. done is called once, when it is on disk, and must not block.
+func (k *Consumer) SetNote(note string, done func(error)) {
+	k.note = note
+	k.own(note, done)
+}
 
 // Close gives the consumer back; its queue stays and goes on filling.
 func (k *Consumer) Close() { k.queue.Close() }

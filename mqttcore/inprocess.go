@@ -26,7 +26,8 @@ func (b *Broker) Publish(ctx context.Context, m Message) error {
 		return nil
 	}
 	disk := make(chan error, 1)
-	if err := r.commitPatiently(ctx, p, func(err error) { disk <- err }); err != nil {
+	done := m.remembered(func(err error) { disk <- err })
+	if err := r.commitPatiently(ctx, p, done); err != nil {
 		return fmt.Errorf("publish to %s: %w", m.Topic, err)
 	}
 	select {
@@ -55,12 +56,26 @@ func (b *Broker) PublishAsync(m Message, done func(error)) error {
 	p := r.compose(&m)
 	r.route(p)
 	if r.durable(p) {
-		r.commit(p, done)
+		r.commit(p, m.remembered(done))
 		return nil
 	}
 	r.commit(p, b.logged)
 	done(nil)
 	return nil
+}
+
+// remembered has the inbox of the message, if it has one, know it before done.
+func (m *Message) remembered(done func(error)) func(error) {
+	inbox, id := m.Inbox, m.PacketID
+	if inbox == nil || m.QoS < 2 {
+		return done
+	}
+	return func(err error) {
+		if err == nil {
+			inbox.received(id)
+		}
+		done(err)
+	}
 }
 
 // compose makes a publication of a message.
@@ -70,6 +85,9 @@ func (r *router) compose(m *Message) *publication {
 	r.props = appendProperties(r.props[:0], &m.Properties)
 	r.current = publication{topic: r.name, payload: m.Payload, props: r.props, qos: m.QoS, retain: m.Retain,
 		hasExpiry: m.Properties.HasExpiry, expiry: m.Properties.Expiry, live: m.Live, origin: m.Origin}
+	if m.Inbox != nil {
+		r.current.inbox, r.current.pid = m.Inbox.sid, m.PacketID
+	}
 	return &r.current
 }
 

@@ -17,6 +17,10 @@ type Message struct {
 	// Origin names an in-process publisher. The message is not routed to the
 	// [Consumer] of that name: this is what keeps a bridge from an echo.
 	Origin string
+	// Inbox, where it is not nil and QoS is 2, remembers PacketID as received
+	// in the same commit as the message.
+	Inbox    *Inbox
+	PacketID uint16
 }
 
 // Properties are the MQTT 5 properties that travel with a message from

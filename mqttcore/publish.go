@@ -21,7 +21,8 @@ type publication struct {
 	live           bool   // see Message.Live
 	held           *kept  // the copy that is in memory already
 	from           *session
-	pid            uint16 // QoS 2 from a durable session: to be remembered
+	pid            uint16 // QoS 2 from a durable session or with inbox: to be remembered
+	inbox          store.SID
 	origin         string // see Message.Origin
 }
 
@@ -348,7 +349,15 @@ func (r *router) keep(p *publication) *kept {
 // durable says whether p must be on disk before it is acknowledged.
 func (r *router) durable(p *publication) bool {
 	return len(r.routes) > 0 || p.qos > 0 && p.retain && !p.live ||
-		p.qos == 2 && p.from != nil && p.from.sid != 0
+		p.qos == 2 && p.publisher() != 0
+}
+
+// publisher is the durable session that remembers the identifier of p; 0: none.
+func (p *publication) publisher() store.SID {
+	if p.from != nil {
+		return p.from.sid
+	}
+	return p.inbox
 }
 
 // commit makes p the retained message of its topic if it is to be one, and
@@ -392,8 +401,8 @@ func (r *router) append(p *publication, retained bool, done func(error)) {
 		done(store.ErrBusy)
 		return
 	}
-	if p.qos == 2 && p.from != nil {
-		m.Publisher, m.PacketID = p.from.sid, p.pid
+	if p.qos == 2 {
+		m.Publisher, m.PacketID = p.publisher(), p.pid
 	}
 	r.b.st.Append(&m, done)
 }
