@@ -39,7 +39,7 @@ func (s *Store) writeGroup(frames []*frame) (n int, err error) {
 		}
 	}
 	g := s.active
-	prev, ranges := s.w.prev, len(g.ranges)
+	prev, ranges, begin := s.w.prev, len(g.ranges), g.off
 	for n < len(frames) {
 		f := frames[n]
 		if n > 0 && (!g.fits(f) || g.off+roundUp(int64(len(f.buf)))+g.footerRoom(ranges+len(f.touched)) > g.size) {
@@ -55,6 +55,11 @@ func (s *Store) writeGroup(frames []*frame) (n int, err error) {
 		g.off += int64(len(f.buf))
 		n++
 	}
+	zeros, err := g.writeAhead(g.off - begin)
+	if err != nil {
+		return 0, err
+	}
+	s.w.written.Add(uint64(zeros))
 	if err := s.sync(g.file); err != nil {
 		return 0, fmt.Errorf("%s: fdatasync: %w", segName(g.id), err)
 	}

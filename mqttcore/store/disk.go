@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -45,6 +46,10 @@ type File interface {
 	io.Closer
 	// Datasync makes everything written so far durable.
 	Datasync() error
+	// Filled is how much of the file was ever written, from its start to the
+	// first hole or space that is only allocated. Where that cannot be told it
+	// is all.
+	Filled() int64
 }
 
 // Disk is the folder dir on the real disk. It is made, for its owner alone, when
@@ -183,6 +188,14 @@ func (f diskFile) Datasync() error {
 			return err
 		}
 	}
+}
+
+func (f diskFile) Filled() int64 {
+	n, err := unix.Seek(int(f.Fd()), 0, unix.SEEK_HOLE)
+	if err != nil {
+		return math.MaxInt64
+	}
+	return n
 }
 
 // notEOF keeps the error of a short read only where the disk is at fault.

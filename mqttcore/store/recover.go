@@ -216,7 +216,7 @@ func (s *Store) resume(r *recovery) error {
 			if err != nil {
 				return err
 			}
-			g.file, g.off = f, g.end
+			g.file, g.off, g.filled = f, g.end, f.Filled()
 			s.active = &g.segment
 		}
 	}

@@ -16,7 +16,9 @@ type segment struct {
 	ordinal uint64 // of its first record
 	seed    uint32
 
-	off int64 // where the next frame goes; of the writer alone
+	// Of the writer alone.
+	off    int64 // where the next frame goes
+	filled int64 // all below was written before, if only zeros
 
 	// Guarded by Store.mu.
 	end    int64     // of its committed frames
@@ -146,6 +148,7 @@ func (s *Store) roll(ordinal uint64) error {
 		return fmt.Errorf("%s: %w", segName(id), err)
 	}
 	g := &segment{id: id, size: h.size, file: file, ordinal: ordinal, seed: s.id.seed(id), off: headerSize, end: headerSize}
+	g.filled = file.Filled()
 	s.w.written.Add(headerSize)
 	s.mu.Lock()
 	s.segs = append(s.segs, g)

@@ -66,8 +66,11 @@ func (s *Store) snapshotDue(last bool, frames []*frame) bool {
 	if s.opt.MaxBytes > 0 {
 		every = max(s.opt.SegmentSize, min(every, s.opt.MaxBytes/8))
 	}
-	return !time.Now().Before(s.w.nextSnap) &&
-		(int64(s.w.sinceSnap) >= every || time.Since(s.w.lastSnap) >= snapInterval)
+	// Where there is time and it costs little, with each segment: then segments
+	// are used again, and no new space, which is dearer to write (see writeAhead).
+	soon := min(every, max(s.opt.SegmentSize, snapSoon, snapShare*int64(s.w.snapBytes)))
+	size, age := int64(s.w.sinceSnap), time.Since(s.w.lastSnap)
+	return !time.Now().Before(s.w.nextSnap) && (size >= every || size >= soon && age >= snapPause || age >= snapInterval)
 }
 
 // snapshotState takes the moment: exactly what all commits up to and including
@@ -250,6 +253,7 @@ func (s *Store) snapshotDone(r snapshotResult) {
 		return
 	}
 	s.w.snapSaid = false
+	s.w.snapBytes = r.bytes
 	s.w.written.Add(r.bytes)
 	s.mu.Lock()
 	s.stats.Snapshots++

@@ -66,6 +66,9 @@ const (
 	cursorEvery  = time.Second
 	cursorAcks   = 256
 	snapEvery    = 32 << 20 // bytes of log between snapshots
+	snapSoon     = 2 << 20  // the same where commits are slow
+	snapShare    = 16       // and the bytes of log for each of the snapshot
+	snapPause    = 5 * time.Second
 	snapInterval = 15 * time.Minute
 	snapRetry    = 10 * time.Second
 	fillRetry    = 10 * time.Second

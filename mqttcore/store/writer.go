@@ -25,6 +25,7 @@ type writerState struct {
 
 	lastClock, lastSnap, nextSnap time.Time
 	sinceSnap                     uint64 // bytes of log since the newest snapshot
+	snapBytes                     uint64 // of that
 	snapping, wantSnap, mark      bool
 	short                         bool  // the newest snapshot alone is to free room
 	kept                          []LSN // snapshots on the disk, ascending
