@@ -5,11 +5,9 @@ import "fmt"
 const (
 	// aheadBytes is how far zeros are written ahead of small commits.
 	aheadBytes = 128 << 10
-	// aheadUpTo is what a small commit is: for larger ones it would not pay.
-	aheadUpTo = 16 << 10
+	// aheadUpTo is what a small commit is: a larger one costs no more without.
+	aheadUpTo = 12 << 10
 )
-
-var aheadZeros [aheadBytes]byte
 
 // writeAhead fills what lies before the next frames of g with zeros where nothing
 // was ever written. There the first write of each page changes what the file
@@ -23,8 +21,12 @@ func (g *segment) writeAhead(size int64) (written int64, err error) {
 		return 0, nil
 	}
 	n := min(aheadBytes-g.off%aheadBytes, g.size-g.off)
-	if _, err := g.file.WriteAt(aheadZeros[:n], g.off); err != nil {
-		return 0, fmt.Errorf("%s: write: %w", segName(g.id), err)
+	// Page by page: Linux would keep what was written together as one large
+	// page, and account for all of it with each small write.
+	for off := g.off; off < g.off+n; off += blockSize {
+		if _, err := g.file.WriteAt(zeroBlock[:], off); err != nil {
+			return 0, fmt.Errorf("%s: write: %w", segName(g.id), err)
+		}
 	}
 	g.filled = g.off + n
 	return n, nil

@@ -51,6 +51,7 @@ func (f readOnlyFile) ReadAt(p []byte, off int64) (int, error) {
 
 func (readOnlyFile) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (readOnlyFile) Datasync() error                        { return nil }
+func (readOnlyFile) Filled() int64                          { return 0 }
 
 func (f readOnlyFile) Close() error {
 	if f.File == nil {
