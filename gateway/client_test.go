@@ -58,10 +58,11 @@ func (s *session) connect() (*connection, error) {
 		return nil, err
 	}
 	ack, ok := p.(*packet.Connack)
-	switch {
-	case !ok || ack.Reason != packet.Success:
-		s.t.Errorf("%s: CONNECT answered by %+v", s.id, p)
-	case s.known && !ack.SessionPresent:
+	if !ok || ack.Reason != packet.Success {
+		c.Close()
+		return nil, fmt.Errorf("CONNECT answered by %+v", p) // a server that starts may not be ready
+	}
+	if s.known && !ack.SessionPresent {
 		s.t.Errorf("%s: its session is lost", s.id)
 	}
 	s.known = true

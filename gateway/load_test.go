@@ -124,7 +124,7 @@ func (l *load) settle() {
 					return false
 				}
 				for _, r := range l.receivers {
-					if r.of(p.id).last < sent {
+					if s := r.of(p.id); s.highest < sent || len(s.missing) > 0 {
 						return false
 					}
 				}
