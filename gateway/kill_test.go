@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -10,50 +11,69 @@ import (
 )
 
 // relayConfig has no lines: what passes is from clients. It goes up twice, at
-// QoS 1 and at QoS 2.
-func relayConfig(local, upstream, data string) string {
-	return fmt.Sprintf(`
+// QoS 1 and at QoS 2, in a version of MQTT.
+func relayConfig(local, upstream, data string, version int) string {
+	text := fmt.Sprintf(`
 [gateway]
 id = "edge"
-data = "%[3]s"
+data = %q
 
 [broker]
-listen = ["tcp://%[1]s"]
+listen = ["tcp://%s"]
 
 [web]
 listen = ""
-
+`, data, local)
+	for qos := 1; qos <= 2; qos++ {
+		text += fmt.Sprintf(`
 [[upstream]]
-name = "once"
+name = "cloud%[1]d"
 url = "mqtt://%[2]s"
-client_id = "edge2"
+version = %[3]d
+client_id = "edge%[1]d"
 out = ["load/#"]
-prefix = "qos2/"
-qos = 2
+in = ["command/#"]
+prefix = "qos%[1]d/"
+qos = %[1]d
 keepalive = "2s"
-
-[[upstream]]
-name = "atleast"
-url = "mqtt://%[2]s"
-client_id = "edge1"
-out = ["load/#"]
-prefix = "qos1/"
-qos = 1
-keepalive = "2s"
-`, local, upstream, data)
+`, qos, upstream, version)
+	}
+	return text
 }
 
 // TestKillsLoseNothing kills the program at moments drawn by lot, while
 // publishers, the upstream links and local durable subscribers are all at work.
 func TestKillsLoseNothing(t *testing.T) {
-	kills := long(t, 200)
-	local, upstream := freePort(t), freePort(t)
-	here, above := fmt.Sprintf("127.0.0.1:%d", local), fmt.Sprintf("127.0.0.1:%d", upstream)
-	mosquitto(t, t.TempDir(), upstream)
+	t.Run("mosquitto", func(t *testing.T) {
+		port := freePort(t)
+		mosquitto(t, t.TempDir(), port)
+		killUnderLoad(t, port, 5, long(t, 200))
+	})
+	t.Run("aedes", func(t *testing.T) {
+		port := freePort(t)
+		aedes(t, port)
+		killUnderLoad(t, port, 3, long(t, 20))
+	})
+}
+
+// aedes starts a broker of another kind. It owns up to a session only where
+// that has a subscription.
+func aedes(t testing.TB, port int) {
+	t.Helper()
+	peers, err := filepath.Abs("../.ci/peers/package.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	launch(t, nil, "node", "testdata/aedes.mjs", peers, fmt.Sprint(port))
+	(*place)(nil).awaitPort(t, "127.0.0.1", port)
+}
+
+func killUnderLoad(t *testing.T, upstream, version, kills int) {
+	here, above := fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", upstream)
 	l := &load{t: t}
 	l.receive(nil, above, "upstream2", "qos2/load/#", packet.V311, 2)
 	l.receive(nil, above, "upstream1", "qos1/load/#", packet.V311, 2)
-	s := newSite(t, relayConfig(here, above, t.TempDir()))
+	s := newSite(t, relayConfig(here, above, t.TempDir(), version))
 	g := s.start("--quiet")
 	l.receive(nil, here, "local2", "load/#", packet.V5, 2)
 	l.receive(nil, here, "local1", "load/#", packet.V311, 1)

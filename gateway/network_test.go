@@ -27,7 +27,7 @@ func TestBadNetworkLosesNothing(t *testing.T) {
 	l := &load{t: t}
 	l.receive(w.far, above, "upstream2", "qos2/load/#", packet.V311, 2)
 	l.receive(w.far, above, "upstream1", "qos1/load/#", packet.V311, 2)
-	s := newSite(t, relayConfig(here, above, t.TempDir()))
+	s := newSite(t, relayConfig(here, above, t.TempDir(), 5))
 	s.at = w.near
 	s.start("--quiet")
 	l.publish(w.near, here, packet.V5, 2)

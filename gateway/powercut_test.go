@@ -76,7 +76,7 @@ func TestPowerCutsLoseNothing(t *testing.T) {
 	l := &load{t: t}
 	l.receive(nil, above, "upstream2", "qos2/load/#", packet.V311, 2)
 	l.receive(nil, above, "upstream1", "qos1/load/#", packet.V311, 2)
-	s := newSite(t, relayConfig(here, above, filepath.Join(c.dir, "data")))
+	s := newSite(t, relayConfig(here, above, filepath.Join(c.dir, "data"), 5))
 	s.at = c.at
 	g := s.start("--quiet")
 	l.receive(nil, here, "local2", "load/#", packet.V5, 2)
