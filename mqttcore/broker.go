@@ -96,8 +96,8 @@ func (b *Broker) memberID() uint32 { return b.lastID.Add(1) }
 // restoreSessions takes up the sessions where the last run left them.
 func (b *Broker) restoreSessions() {
 	for _, o := range b.st.Sessions() {
-		if name, ok := ConsumerName(o.Client); ok {
-			b.restoreConsumer(name, o)
+		if name, lane, ok := consumerLane(o.Client); ok {
+			b.restoreLane(name, lane, o)
 			continue
 		}
 		if o.Expiry == 0 { // ended with its connection, which ended with the broker

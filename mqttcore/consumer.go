@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -28,12 +27,13 @@ type Delivery = store.Delivery
 // is delivered as it was published. It has one owner: all methods but Backlog
 // are called from one goroutine at a time.
 type Consumer struct {
-	queue *store.Queue
-	wake  chan struct{}
-	limit func(maxBytes uint64)
+	b     *Broker
 	feed  *feed
+	lane  int
+	queue *store.Queue
+	wake  chan struct{} // of all lanes
+	limit func(maxBytes uint64)
 	note  string
-	own   func(note string, done func(error))
 }
 
 // feed is the side of a consumer that the topic tree knows: it is there
@@ -41,40 +41,20 @@ type Consumer struct {
 type feed struct {
 	member
 	name    string
-	sid     store.SID
 	prompt  atomic.Bool
-	filters []string // guarded by Broker.mu
-	inbox   *Inbox
-	note    string // guarded by Broker.mu
+	live    atomic.Uint32       // store.SID of the lane that takes in
+	lanes   [MaxLanes]store.SID // guarded by Broker.mu; 0: there is none yet
+	filters []Filter            // guarded by Broker.mu
+	inbox   *Inbox              // of the first lane
+	note    string              // guarded by Broker.mu; of the first lane
 }
 
-// consumerPrefix keeps consumers apart from clients in the store: no client
-// identifier may hold U+0000.
-const consumerPrefix = "\x00consumer/"
-
-// ConsumerName is the name of the durable [Consumer] that a session in the store
-// belongs to, where it is no client's.
-func ConsumerName(client string) (string, bool) { return strings.CutPrefix(client, consumerPrefix) }
-
-func (b *Broker) newFeed(name string, sid store.SID, inbound []uint16) *feed {
-	f := &feed{name: name, sid: sid, inbox: b.newInbox(sid, inbound)}
+func (b *Broker) newFeed(name string) *feed {
+	f := &feed{name: name}
 	f.member.feed = f
 	f.member.id = b.memberID()
 	b.feeds[name] = f
 	return f
-}
-
-// restoreConsumer lets a consumer's queue fill before its owner asks for it.
-func (b *Broker) restoreConsumer(name string, o store.Session) {
-	k := b.newFeed(name, o.ID, o.Inbound)
-	k.note = o.User
-	for _, sub := range o.Subs {
-		if topic.ValidFilter(sub.Filter) == nil {
-			k.filters = append(k.filters, sub.Filter)
-			b.tree.Set(sub.Filter, &k.member, grant{options: sub.Options})
-		}
-	}
-	k.many.Store(len(k.filters) > 1)
 }
 
 // Consumer opens the durable consumer of that name, creating it if needed.
@@ -93,23 +73,18 @@ func (b *Broker) Consumer(ctx context.Context, name string, filters []Filter) (*
 	b.mu.Lock()
 	f := b.feeds[name]
 	if f == nil {
-		f = b.newFeed(name, b.st.CreateSession(consumerPrefix+name, "", forever, nil), nil)
+		f = b.newFeed(name)
+	}
+	if f.lanes[0] == 0 {
+		f.lanes[0] = b.st.CreateSession(laneName(name, 1), "", forever, nil)
+		f.inbox = b.newInbox(f.lanes[0], nil)
+	}
+	if f.sid() == 0 {
+		f.live.Store(uint32(f.lanes[0]))
 	}
 	b.refeedLocked(f, filters)
-	b.st.UpdateSession(f.sid, forever, nil, func(err error) { disk <- err })
-	k := &Consumer{
-		wake:  make(chan struct{}, 1),
-		limit: func(maxBytes uint64) { b.st.LimitSession(f.sid, maxBytes) },
-		feed:  f,
-		note:  f.note,
-		own: func(note string, done func(error)) {
-			b.mu.Lock()
-			f.note = note
-			b.mu.Unlock()
-			b.st.OwnSession(f.sid, note, done) // a consumer's session has no user
-		},
-	}
-	k.queue = b.st.OpenQueue(f.sid, k.awake)
+	b.st.UpdateSession(f.sid(), forever, nil, func(err error) { disk <- err })
+	k := b.openLane(f, f.lane(), make(chan struct{}, 1))
 	b.mu.Unlock()
 	select {
 	case err := <-disk:
@@ -155,23 +130,23 @@ func (b *Broker) refeedLocked(f *feed, filters []Filter) {
 	old := f.filters
 	f.filters = nil
 	for _, n := range filters {
-		f.filters = append(f.filters, n.Topic)
+		f.filters = append(f.filters, n)
 		if len(f.filters) > 1 {
 			f.many.Store(true)
 		}
 		b.tree.Set(n.Topic, &f.member, grant{options: n.QoS})
-		b.st.PutSubscription(f.sid, store.Subscription{Filter: n.Topic, Options: n.QoS}, nil)
+		b.st.PutSubscription(f.sid(), store.Subscription{Filter: n.Topic, Options: n.QoS}, nil)
 	}
 	for _, o := range old {
-		if !slices.Contains(f.filters, o) {
-			b.tree.Delete(o, &f.member)
-			b.st.DeleteSubscription(f.sid, o, nil)
+		if !f.asksFor(o.Topic) {
+			b.tree.Delete(o.Topic, &f.member)
+			b.st.DeleteSubscription(f.sid(), o.Topic, nil)
 		}
 	}
 }
 
-// RemoveConsumers deletes all consumers but those named, with what is queued
-// for them.
+// RemoveConsumers deletes all consumers but those named, with all their lanes
+// and what is queued in them.
 func (b *Broker) RemoveConsumers(keep ...string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -180,9 +155,13 @@ func (b *Broker) RemoveConsumers(keep ...string) {
 			continue
 		}
 		for _, f := range k.filters {
-			b.tree.Delete(f, &k.member)
+			b.tree.Delete(f.Topic, &k.member)
 		}
-		b.st.DeleteSession(k.sid, b.logged)
+		for _, sid := range k.lanes {
+			if sid != 0 {
+				b.st.DeleteSession(sid, b.logged)
+			}
+		}
 		delete(b.feeds, name)
 	}
 }
@@ -223,8 +202,8 @@ func (k *Consumer) Base() uint64 { return k.queue.Base() }
 // Released is the highest sequence number given to Release, not below Base.
 func (k *Consumer) Released() uint64 { return k.queue.Released() }
 
-// Backlog tells what is queued, including what is in flight, and the age of
-// the oldest of it.
+// Backlog tells what is queued in this lane, including what is in flight, and
+// the age of the oldest of it.
 func (k *Consumer) Backlog() (messages, bytes uint64, oldest time.Duration) {
 	messages, bytes = k.queue.Len()
 	return messages, bytes, k.queue.Oldest()
@@ -252,7 +231,11 @@ func (k *Consumer) Note() string { return k.note }
 // a restart. done is called once, when it is on disk, and must not block.
 func (k *Consumer) SetNote(note string, done func(error)) {
 	k.note = note
-	k.own(note, done)
+	k.b.mu.Lock()
+	k.feed.note = note
+	first := k.feed.lanes[0]
+	k.b.mu.Unlock()
+	k.b.st.OwnSession(first, note, done) // a consumer's session has no user
 }
 
 // Close gives the consumer back; its queue stays and goes on filling.

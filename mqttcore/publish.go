@@ -211,7 +211,7 @@ func (r *router) deliver(p *publication, m *match) {
 		return
 	case m.m.feed != nil:
 		if qos > 0 && (p.origin == "" || p.origin != m.m.feed.name) {
-			r.routes = append(r.routes, store.Route{Session: m.m.feed.sid, QoS: qos, Retain: p.retain, Prompt: m.m.feed.prompt.Load()})
+			r.routes = append(r.routes, store.Route{Session: m.m.feed.sid(), QoS: qos, Retain: p.retain, Prompt: m.m.feed.prompt.Load()})
 		}
 		return
 	}
