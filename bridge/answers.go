@@ -8,84 +8,87 @@ import (
 )
 
 // takeAnswers handles the answers that have come, without waiting.
-func (f *forwarder) takeAnswers() error {
+func (f *forwarder) takeAnswers() {
 	for {
 		select {
 		case a := <-f.session.answers:
-			if err := f.answer(a); err != nil {
-				return err
-			}
+			f.answer(a)
 		default:
-			f.w.advance()
-			return nil
+			return
 		}
 	}
 }
 
 // answer handles one PUBACK, PUBREC or PUBCOMP. Those that fit no message in
 // flight are left over from earlier and say nothing.
-func (f *forwarder) answer(a answer) error {
-	seq, ok := f.w.find(a.id)
-	if !ok {
-		return nil
+func (f *forwarder) answer(a answer) {
+	n := f.lane(a.id)
+	if n == nil {
+		return
 	}
-	s := f.w.at(seq)
+	seq, ok := n.w.find(a.id)
+	if !ok {
+		return
+	}
+	s := n.w.at(seq)
 	switch {
 	case a.kind == packets.PUBACK && s.stage == sent && s.qos == 1,
 		a.kind == packets.PUBREC && s.stage == sent && s.qos == 2:
 		f.progressAt = time.Now()
-		return f.answered(seq, a)
+		f.answered(n, seq, a)
 	case a.kind == packets.PUBREC && s.stage == released:
 		f.out = appendPubrel(f.out, a.id)
 	case a.kind == packets.PUBCOMP && s.stage == released:
 		f.progressAt = time.Now()
-		f.done(seq) // also where the upstream no longer knew it: 0x92
+		f.done(n, seq) // also where the upstream no longer knew it: 0x92
 	}
-	return nil
 }
 
-func (f *forwarder) answered(seq uint64, a answer) error {
-	s := f.w.at(seq)
+func (f *forwarder) answered(n *lane, seq uint64, a answer) {
+	s := n.w.at(seq)
 	switch judge(a.reason, int(s.tries)+1) {
 	case accepted:
 		if s.qos == 2 {
 			s.stage = received
-			f.fresh = append(f.fresh, seq)
-			f.progress = true
-			return nil
+			f.fresh = append(f.fresh, receipt{n, seq})
+			n.progress = true
+			return
 		}
-		f.done(seq)
+		f.done(n, seq)
 	case retryLater:
-		tries := f.w.refuse(seq)
+		tries := n.w.refuse(seq)
 		f.pausedUntil = time.Now().Add(retryAfter(tries))
 		f.l.retried.Add(1)
 		f.l.noteRefusal(reasonText(a.reason, a.text))
 	case giveUp:
-		f.giveUp(seq, s.topic, "refused by the upstream: "+reasonText(a.reason, a.text))
+		f.giveUp(n, seq, s.topic, "refused by the upstream: "+reasonText(a.reason, ""),
+			"refused by the upstream: "+reasonText(a.reason, a.text))
 	}
-	return nil
 }
 
 // done settles a message that the upstream has taken.
-func (f *forwarder) done(seq uint64) {
-	f.queue.Ack(seq)
-	f.w.settle(seq)
-	f.w.advance()
-	f.progress = true
+func (f *forwarder) done(n *lane, seq uint64) {
+	n.take(seq)
+	n.progress = true
 	f.l.forwarded.Add(1)
-	delete(f.l.renewed, seq)
-	f.l.suspect.settled(seq)
-	f.w.limit = f.l.suspect.limit(f.lim.window)
+	f.reconsider()
 }
 
 // giveUp ends a message that the upstream will never take. The loss is
-// recorded in the log.
-func (f *forwarder) giveUp(seq uint64, topic []byte, reason string) {
-	f.l.noteDeadLetter(string(topic), reason) // first: topic may be the queue's
-	f.queue.Drop(seq, reason)
-	f.w.settle(seq)
-	f.w.advance()
-	f.progress = true
+// recorded in the log with the class of its reason, of which there are few; why
+// says more.
+func (f *forwarder) giveUp(n *lane, seq uint64, topic []byte, class, why string) {
+	f.l.noteDeadLetter(string(topic), why) // first: topic may be the queue's
+	n.queue.Drop(seq, class)
+	n.settle(seq)
+	n.progress = true
+	f.reconsider()
+}
+
+// receipt is a message for which PUBREC came.
+type receipt struct {
+	lane *lane
+	seq  uint64
 }
 
 // release has the disk remember what the upstream has received, and sends
@@ -96,11 +99,11 @@ func (f *forwarder) release() error {
 		return fmt.Errorf("a release could not be stored: %w", *err)
 	}
 	for f.told < f.durable.Load() {
-		for _, seq := range f.batches[0] {
-			if f.w.holds(seq) && f.w.at(seq).stage == received {
-				f.w.at(seq).stage = released
-				f.l.renew(seq)
-				f.out = appendPubrel(f.out, packetID(seq))
+		for _, r := range f.batches[0] {
+			if w := r.lane.w; w.holds(r.seq) && w.at(r.seq).stage == received {
+				w.at(r.seq).stage = released
+				r.lane.renew(r.seq)
+				f.out = appendPubrel(f.out, w.id(r.seq))
 			}
 		}
 		f.batches = f.batches[1:]
@@ -110,10 +113,10 @@ func (f *forwarder) release() error {
 		return nil
 	}
 	last := len(f.fresh) - 1
-	for _, seq := range f.fresh[:last] {
-		f.queue.Release(seq, nil)
+	for _, r := range f.fresh[:last] {
+		r.lane.queue.Release(r.seq, nil)
 	}
-	f.queue.Release(f.fresh[last], func(err error) {
+	f.fresh[last].lane.queue.Release(f.fresh[last].seq, func(err error) {
 		if err != nil {
 			f.failed.Store(&err)
 		} else {

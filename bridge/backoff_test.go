@@ -119,20 +119,25 @@ func TestSuspicionFindsWhatEndsEveryConnection(t *testing.T) {
 }
 
 func TestSuspectTravelsAlone(t *testing.T) {
-	var s suspicion
-	if s.limit(100) != 100 || s.quiet() != 0 {
-		t.Error("without a suspect the window is narrowed")
+	calm, other := &lane{}, &lane{}
+	lanes := []*lane{calm, other}
+	if suspected(lanes) != nil || calm.suspect.quiet() != 0 {
+		t.Error("without a suspect a lane is held up")
 	}
-	s.lost(ending{head: 3, bare: true})
-	if s.limit(100) != 1 {
-		t.Errorf("the suspect travels with %d others", s.limit(100)-1)
+	calm.suspect.lost(ending{head: 3, bare: true})
+	if suspected(lanes) != calm {
+		t.Error("the suspect does not travel alone")
 	}
-	s.lost(ending{head: 3, bare: true})
-	if s.quiet() != probeQuiet {
-		t.Errorf("a connection closed without a word is proven only for %v", s.quiet())
+	other.suspect.lost(ending{head: 7, bare: true})
+	other.suspect.lost(ending{head: 7, bare: true})
+	if suspected(lanes) != other {
+		t.Error("the graver suspicion does not go first")
 	}
-	s.settled(3)
-	if s.limit(100) != 100 {
+	if other.suspect.quiet() != probeQuiet {
+		t.Errorf("a connection closed without a word is proven only for %v", other.suspect.quiet())
+	}
+	other.suspect.settled(7)
+	if suspected(lanes) != calm {
 		t.Error("it got through and is still suspected")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"sluice/mqttcore"
 	"sluice/mqttcore/packet"
 )
 
@@ -34,13 +33,23 @@ func BenchmarkDrain(b *testing.B) {
 	}
 }
 
-// BenchmarkAppendPublish is the making of one packet of 100 bytes payload.
-func BenchmarkAppendPublish(b *testing.B) {
-	d := mqttcore.Delivery{Seq: 1, Topic: []byte("home/meter/voltage_l1"), Payload: make([]byte, 100)}
-	var buf []byte
-	b.ReportAllocs()
-	for b.Loop() {
-		buf = appendPublish(buf[:0], packet.V5, "site7/", &d, 1, 1, false, true)
+// BenchmarkPut is the making of one packet of 100 bytes payload, with its
+// topic and with an alias.
+func BenchmarkPut(b *testing.B) {
+	for name, most := range map[string]int{"topic": 0, "alias": 10} {
+		b.Run(name, func(b *testing.B) {
+			f := writer("site7/", limits{version: packet.V5, packet: maxPacket, aliases: most})
+			local, payload := []byte("home/meter/voltage_l1"), make([]byte, 100)
+			b.ReportAllocs()
+			for b.Loop() {
+				f.out = f.out[:0]
+				out := packet.Outgoing{PacketID: 1, QoS: 1, Retain: true}
+				if _, why := f.unsendable(local, payload, &out); why != "" {
+					b.Fatal(why)
+				}
+				f.put(payload, &out)
+			}
+			b.SetBytes(int64(len(f.out)))
+		})
 	}
-	b.SetBytes(int64(len(buf)))
 }

@@ -23,7 +23,7 @@ const (
 	// what it takes: as much as mosquitto.
 	DefaultWindow3 = 20
 	// MaxWindow bounds Config.Window: packet identifiers repeat after
-	// idSpace messages, and the window must stay far below that.
+	// laneIDs messages, and the window must stay far below that.
 	MaxWindow = 10_000
 	// DefaultKeepAlive is used where Config.KeepAlive is zero.
 	DefaultKeepAlive = 30 * time.Second
@@ -72,6 +72,17 @@ type Config struct {
 	// DefaultWindow3. After a cut
 	// at QoS 1 no more than this many messages arrive twice.
 	Window int
+	// Order is which messages go first after an outage; empty is FIFO.
+	Order Order
+	// Rate bounds the PUBLISH packets that go up, in bytes a second; 0: none.
+	// New messages go before a backlog with LiveFirst.
+	Rate int64
+	// Profile names the provider of the upstream, see Profiles, whose limits are
+	// then kept; empty: none but those that the server tells.
+	Profile string
+	// NoRetain sends messages without RETAIN, as a server that does not take
+	// it would ask for.
+	NoRetain bool
 	// QueueMaxBytes bounds what waits in the log for this link, in bytes;
 	// beyond it the oldest go. 0: only the log's own bound holds.
 	QueueMaxBytes int64
@@ -142,6 +153,13 @@ func (c *Config) Validate() error {
 	if c.Window < 0 || c.Window > MaxWindow {
 		bad("window", "%d is outside 1 … %d", c.Window, MaxWindow)
 	}
+	if c.Order != "" && c.Order != FIFO && c.Order != LiveFirst {
+		bad("order", "%q is neither %q nor %q", c.Order, FIFO, LiveFirst)
+	}
+	if c.Rate < 0 {
+		bad("rate", "%d is negative", c.Rate)
+	}
+	c.validateProfile(bad)
 	if c.QueueMaxBytes < 0 {
 		bad("queue.max_bytes", "%d is negative", c.QueueMaxBytes)
 	}

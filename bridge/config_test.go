@@ -83,13 +83,13 @@ func TestParseURL(t *testing.T) {
 func TestLimitsAreTheLowerOnes(t *testing.T) {
 	c := good().withDefaults()
 	c.QoS = 2
-	if got, want := limitsOf(&c, &paho.Connack{}), (limits{packet.V5, DefaultWindow, 2, 1, true, maxPacket}); got != want {
+	if got, want := limitsOf(&c, &paho.Connack{}), (limits{version: packet.V5, window: DefaultWindow, qos: 2, birth: 1, retain: true, packet: maxPacket}); got != want {
 		t.Errorf("a server without limits: %+v, want %+v", got, want)
 	}
 	ca := &paho.Connack{Properties: &paho.ConnackProperties{
 		ReceiveMaximum: new(uint16(20)), MaximumQoS: new(byte(1)), MaximumPacketSize: new(uint32(2000)), RetainAvailable: false,
 	}}
-	if got, want := limitsOf(&c, ca), (limits{packet.V5, 19, 1, 1, false, 2000}); got != want {
+	if got, want := limitsOf(&c, ca), (limits{version: packet.V5, window: 19, qos: 1, birth: 1, packet: 2000}); got != want {
 		t.Errorf("limits are %+v, want %+v", got, want)
 	}
 	ca.Properties.ReceiveMaximum = new(uint16(1))

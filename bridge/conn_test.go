@@ -10,7 +10,6 @@ import (
 
 	"github.com/eclipse/paho.golang/packets"
 
-	"sluice/mqttcore"
 	"sluice/mqttcore/packet"
 )
 
@@ -32,8 +31,7 @@ func served(t *testing.T, raw []byte) *conn {
 func TestConnReadsPacketByPacket(t *testing.T) {
 	var raw []byte
 	for _, n := range []int{0, 1, 121, 122, 16_000, maxInbound - 20} {
-		d := mqttcore.Delivery{Topic: []byte("t"), Payload: bytes.Repeat([]byte("p"), n)}
-		raw = appendPublish(raw, packet.V5, "", &d, 1, 1, false, false)
+		raw = packet.AppendPublish(raw, packet.V5, "t", bytes.Repeat([]byte("p"), n), &packet.Outgoing{PacketID: 1, QoS: 1})
 	}
 	c := served(t, raw)
 	for _, n := range []int{0, 1, 121, 122, 16_000, maxInbound - 20} {

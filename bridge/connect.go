@@ -12,7 +12,6 @@ import (
 
 	"github.com/eclipse/paho.golang/paho"
 
-	"sluice/mqttcore"
 	"sluice/mqttcore/packet"
 )
 
@@ -37,7 +36,7 @@ func (r *refusal) Error() string {
 
 // connect makes one connection, uses it until it ends, and tells how that
 // went. The error says why it ended.
-func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, error) {
+func (l *Link) connect(ctx context.Context) (outcome, error) {
 	raw, err := l.dial(ctx)
 	if err != nil {
 		if errors.Is(err, errUnreached) {
@@ -58,17 +57,18 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 		return l.refused(err, c)
 	}
 	began := time.Now()
-	if l.purge || w.resumed && l.isStrange(queue) {
+	if l.purge || w.resumed && l.isStrange() {
 		return l.discard(client)
 	}
 	if !w.resumed {
-		l.acquaint(ctx, queue)
-		l.forgotten = queue.Released()
-		clear(l.renewed)
+		l.acquaint(ctx)
+		for _, n := range l.all() {
+			n.forget()
+		}
 	}
 	var tasks sync.WaitGroup
 	tasks.Go(r.run)
-	f, err := l.use(ctx, client, c, s, queue, w)
+	f, err := l.use(ctx, client, c, s, w)
 	if err == nil {
 		client.leave(farewell{offline: will, lim: w.lim})
 	}
@@ -81,16 +81,17 @@ func (l *Link) connect(ctx context.Context, queue *mqttcore.Consumer) (outcome, 
 }
 
 // isStrange tells whether a session that the upstream still has is not the one
-// that our queue knows: it is of an earlier life, or another upstream's, and
+// that our queues know: it is of an earlier life, or another upstream's, and
 // would take our packet identifiers for its own.
-func (l *Link) isStrange(queue *mqttcore.Consumer) bool {
+func (l *Link) isStrange() bool {
 	if l.met || l.purged {
 		return false
 	}
-	if note := queue.Note(); note != "" {
+	lanes := l.all()
+	if note := lanes[0].queue.Note(); note != "" {
 		return note != l.acquaintance()
 	}
-	return l.untried && queue.Base() == 0 && queue.Released() == 0
+	return !slices.ContainsFunc(lanes, func(n *lane) bool { return !n.isNew() })
 }
 
 // acquaintance names the session that we have upstream.
@@ -105,7 +106,8 @@ func (l *Link) acquaintance() string {
 // acquaint notes, on disk, that the upstream has a new session: what it knew of
 // the one before is forgotten on both sides. A disk that takes nothing is no
 // reason to send nothing: what goes up makes room.
-func (l *Link) acquaint(ctx context.Context, queue *mqttcore.Consumer) {
+func (l *Link) acquaint(ctx context.Context) {
+	queue := l.all()[0].queue // the note is of all lanes
 	disk := make(chan error, 2)
 	told := func(err error) { disk <- err }
 	l.inbox.Clear(told)
@@ -176,8 +178,7 @@ func (l *Link) refused(err error, c *conn) (outcome, error) {
 
 // use subscribes, says that we are here and forwards until the connection is
 // lost, which is an error, or ctx ends.
-func (l *Link) use(ctx context.Context, client client, c *conn, s *session, queue *mqttcore.Consumer,
-	w welcome) (*forwarder, error) {
+func (l *Link) use(ctx context.Context, client client, c *conn, s *session, w welcome) (*forwarder, error) {
 	if err := l.subscribe(ctx, client); err != nil {
 		return nil, lossOf(s, c, err)
 	}
@@ -186,9 +187,12 @@ func (l *Link) use(ctx context.Context, client client, c *conn, s *session, queu
 		return nil, lossOf(s, c, err)
 	}
 	l.crammed = w.resumed && full
+	if err := l.split(ctx, &w.lim); err != nil {
+		return nil, lossOf(s, c, err)
+	}
 	live, cancel := l.subscribeLive()
 	defer cancel()
-	f := newForwarder(l, queue, s, c, w.lim, w.resumed)
+	f := newForwarder(l, s, c, w.lim, w.resumed)
 	f.live = live
 	l.up(w.resumed, w.lim)
 	if err := f.run(ctx); err != nil {
@@ -216,12 +220,12 @@ func lossOf(s *session, c *conn, err error) error {
 func (l *Link) judgeEnd(f *forwarder, s *session, began time.Time, err error) (outcome, error) {
 	progress := false
 	if f != nil {
-		progress = f.progress
+		progress = f.progress()
 		if l.jammed(progress) {
 			l.purge = true
 			l.log.Warn("the upstream's session is full of messages that are not ours: it is discarded, and messages may arrive twice")
-		} else if seq := l.suspect.lost(f.ending(err)); seq != 0 {
-			f.giveUp(seq, f.w.at(seq).topic, fmt.Sprintf("the upstream ended each connection on which it was sent: %s", plain(err)))
+		} else {
+			f.blame(err)
 		}
 	}
 	switch d := s.goodbye(); {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"sluice/mqttcore"
+	"sluice/mqttcore/packet"
 )
 
 const (
@@ -17,30 +19,37 @@ const (
 	batchBytes    = 32 << 10
 	// drainLimit is how long an orderly stop waits for acknowledgements.
 	drainLimit = time.Second
+	// limitEvery is how often the bound of the queue is divided anew among the
+	// lanes.
+	limitEvery = 5 * time.Second
 )
 
 // errNoAnswer ends a connection on which messages are in flight and nothing
 // is acknowledged. MQTT 5 sends a message again only on a new connection.
 var errNoAnswer = errors.New("the upstream acknowledges nothing")
 
-// forwarder carries the queue up one connection. It is the one owner of the
-// consumer and runs on one goroutine; what others have to say comes through
+// forwarder carries the queues up one connection. It is the one owner of the
+// lanes and runs on one goroutine; what others have to say comes through
 // channels.
 type forwarder struct {
 	l       *Link
-	queue   *mqttcore.Consumer
+	lanes   []*lane // the one that takes in last
 	session *session
 	conn    *conn
 	lim     limits
 	resumed bool // the upstream has kept our session
 	live    <-chan mqttcore.Message
 
-	w        *window
-	held     bool // d was read and does not fit in the window yet
-	d        mqttcore.Delivery
+	strict bool  // a lane begins when those before it are empty
+	alone  *lane // the lane with a suspect: no other sends
+	turn   int   // messages of the live lane since the backlog had one
+
+	aliases  *aliases
+	name     []byte                // of a topic, for put
+	props    []byte                // for put
 	out      []byte                // packets to be written together
-	fresh    []uint64              // received, and not given to the disk
-	batches  [][]uint64            // given to the disk, in order
+	fresh    []receipt             // received, and not given to the disk
+	batches  [][]receipt           // given to the disk, in order
 	told     uint64                // batches that were taken off
 	durable  atomic.Uint64         // batches that are on disk
 	failed   atomic.Pointer[error] // why a batch is not
@@ -48,23 +57,30 @@ type forwarder struct {
 
 	pausedUntil time.Time // a refused message waits; zero: no
 	quietUntil  time.Time // nothing is sent before
+	paceUntil   time.Time // the rate allows nothing before
 	progressAt  time.Time // the last answer, or the first send after none was in flight
 	sentAt      time.Time // the last PUBLISH
-	progress    bool      // a message was acknowledged
 }
 
-func newForwarder(l *Link, queue *mqttcore.Consumer, s *session, c *conn, lim limits, resumed bool) *forwarder {
+func newForwarder(l *Link, s *session, c *conn, lim limits, resumed bool) *forwarder {
 	f := &forwarder{
-		l: l, queue: queue, session: s, conn: c, lim: lim, resumed: resumed,
-		w:        newWindow(queue.Base(), lim.window),
-		releases: make(chan struct{}, 1),
+		l: l, lanes: l.all(), session: s, conn: c, lim: lim, resumed: resumed,
+		strict: l.cfg.Order != LiveFirst, aliases: newAliases(lim.aliases), releases: make(chan struct{}, 1),
 	}
-	f.w.limit = l.suspect.limit(lim.window)
-	if q := l.suspect.quiet(); q > 0 {
-		f.quietUntil = time.Now().Add(q)
+	for _, n := range f.lanes {
+		n.begin(lim.window)
 	}
-	queue.Rewind()
+	if f.alone = suspected(f.lanes); f.alone != nil {
+		if q := f.alone.suspect.quiet(); q > 0 {
+			f.quietUntil = time.Now().Add(q)
+		}
+	}
 	return f
+}
+
+// progress tells whether anything was acknowledged.
+func (f *forwarder) progress() bool {
+	return slices.ContainsFunc(f.lanes, func(n *lane) bool { return n.progress })
 }
 
 // run forwards until the connection is lost, which it returns as an error,
@@ -74,10 +90,16 @@ func (f *forwarder) run(ctx context.Context) error {
 	defer timer.Stop()
 	stop := ctx.Done()
 	var stopAt time.Time // zero: not stopping
+	queue := f.lanes[len(f.lanes)-1].queue
+	defer f.paced(0)
+	var share <-chan time.Time
+	if len(f.lanes) > 1 {
+		ticker := time.NewTicker(limitEvery)
+		defer ticker.Stop()
+		share = ticker.C
+	}
 	for {
-		if err := f.takeAnswers(); err != nil {
-			return err
-		}
+		f.takeAnswers()
 		if err := f.release(); err != nil {
 			return err
 		}
@@ -89,27 +111,36 @@ func (f *forwarder) run(ctx context.Context) error {
 			}
 		}
 		f.flush()
-		f.l.inFlight.Store(int64(f.w.flying))
+		flying := f.flying()
+		f.l.inFlight.Store(int64(flying))
+		f.l.noteAliases(f.aliases)
 
 		now := time.Now()
 		switch {
-		case !stopAt.IsZero() && (f.w.flying == 0 || now.After(stopAt)):
+		case !stopAt.IsZero() && (flying == 0 || now.After(stopAt)):
 			return nil
-		case f.w.flying > 0 && now.Sub(f.progressAt) > f.l.answerTimeout():
-			return fmt.Errorf("%w for %v with %d messages in flight", errNoAnswer, f.l.answerTimeout(), f.w.flying)
+		case flying > 0 && now.Sub(f.progressAt) > f.l.answerTimeout():
+			return fmt.Errorf("%w for %v with %d messages in flight", errNoAnswer, f.l.answerTimeout(), flying)
 		}
 		if more {
 			continue
 		}
+		live := f.live
+		if !f.paceUntil.IsZero() {
+			live = nil
+		}
 		timer.Reset(f.wait(now, stopAt))
 		select {
 		case a := <-f.session.answers:
-			if err := f.answer(a); err != nil {
-				return err
+			f.answer(a)
+		case <-queue.Wake():
+			for _, n := range f.lanes {
+				n.idle = false
 			}
-		case <-f.queue.Wake():
-		case m := <-f.live:
+		case m := <-live:
 			f.sendLive(&m)
+		case <-share:
+			f.l.shareLimit()
 		case <-f.releases:
 		case <-timer.C:
 		case <-stop:
@@ -125,9 +156,7 @@ func (f *forwarder) run(ctx context.Context) error {
 // over takes what was answered before the connection ended, so that it is not
 // sent twice, and returns why it ended.
 func (f *forwarder) over() error {
-	if err := f.takeAnswers(); err != nil {
-		return err
-	}
+	f.takeAnswers()
 	return f.conn.cause()
 }
 
@@ -142,13 +171,14 @@ func (f *forwarder) wait(now, stopAt time.Time) time.Duration {
 	until(stopAt)
 	until(f.pausedUntil)
 	until(f.quietUntil)
-	if f.w.flying > 0 {
+	until(f.paceUntil)
+	if f.flying() > 0 {
 		until(f.progressAt.Add(f.l.answerTimeout()))
 	}
 	return d
 }
 
-// fill sends what the queue has and the window allows; more tells that it
+// fill sends what the queues have and window and rate allow; more tells that it
 // stopped only to look at answers.
 func (f *forwarder) fill() (more bool, err error) {
 	now := time.Now()
@@ -161,86 +191,100 @@ func (f *forwarder) fill() (more bool, err error) {
 			return false, nil
 		}
 		f.pausedUntil = time.Time{}
-		f.queue.Rewind()
-		f.held = false
+		for _, n := range f.lanes {
+			n.rewind()
+		}
 	}
 	for range batchMessages {
-		if !f.w.open() || len(f.out) >= batchBytes {
-			return f.w.open(), nil
+		if len(f.out) >= batchBytes {
+			return true, nil
 		}
-		if !f.held {
-			ok, err := f.queue.Next(&f.d)
-			if err != nil {
-				return false, fmt.Errorf("the queue cannot be read: %w", err)
-			}
-			if !ok {
-				return false, nil
-			}
-			f.l.seen(&f.d)
+		n, err := f.pick()
+		if err != nil {
+			return false, err
 		}
-		f.held = false
-		if !f.w.wants(f.d.Seq) {
-			continue
-		}
-		if !f.w.fits(f.d.Seq) {
-			f.held = true
+		if n == nil {
+			f.paced(0)
 			return false, nil
 		}
-		f.send()
+		if wait := f.l.pace.wait(); wait > 0 {
+			f.paced(wait)
+			return false, nil
+		}
+		n.held = false
+		f.send(n)
 	}
 	return true, nil
 }
 
-// send puts the delivery that was read on its way.
-func (f *forwarder) send() {
-	d := &f.d
-	id := packetID(d.Seq)
+// paced notes that the rate allows nothing for a while, or with 0 that it is no
+// hindrance.
+func (f *forwarder) paced(wait time.Duration) {
+	now, since := time.Now(), f.l.limitedSince.Load()
 	switch {
-	case d.Released && f.l.releasedNow(d.Seq) && !f.w.waiting(d.Seq):
+	case wait > 0:
+		f.paceUntil = now.Add(wait)
+		if since == 0 {
+			f.l.limitedSince.Store(now.UnixNano())
+		}
+	default:
+		f.paceUntil = time.Time{}
+		if since != 0 {
+			f.l.limitedFor.Add(now.UnixNano() - since)
+			f.l.limitedSince.Store(0)
+		}
+	}
+}
+
+// send puts the message that a lane holds on its way.
+func (f *forwarder) send(n *lane) {
+	d, w := &n.d, n.w
+	switch {
+	case d.Released && n.releasedNow(d.Seq) && !w.waiting(d.Seq):
 		f.begin()
-		f.w.restore(d.Seq, d.Topic)
-		f.out = appendPubrel(f.out, id)
+		w.restore(d.Seq, d.Topic)
+		f.out = appendPubrel(f.out, w.id(d.Seq))
 		return
 	case f.l.staysHere(d.Topic):
-		f.queue.Ack(d.Seq)
-		f.w.settle(d.Seq)
-		f.w.advance()
+		n.take(d.Seq)
 		return
 	}
 	// What was kept for the upstream goes at the QoS that is configured for
 	// it, whatever its publisher used on the way in.
-	qos := f.lim.qos
-	if why := unsendable(f.lim.version, f.l.cfg.Prefix, d, qos, f.lim.packet); why != "" {
-		f.giveUp(d.Seq, d.Topic, why)
+	out := packet.Outgoing{QoS: f.lim.qos, PacketID: w.id(d.Seq), Retain: d.Retain && f.lim.retain,
+		HasExpiry: d.HasExpiry, Expiry: d.Expiry, Props: d.Props}
+	if !f.strict && n != f.lanes[len(f.lanes)-1] {
+		f.props = appendBacklogMark(append(f.props[:0], d.Props...))
+		out.Props = f.props
+	}
+	if class, why := f.unsendable(d.Topic, d.Payload, &out); why != "" {
+		f.giveUp(n, d.Seq, d.Topic, class, why)
 		return
 	}
-	again := f.l.triedBefore(d.Seq) && !f.w.waiting(d.Seq)
-	if d.Seq <= f.l.sentTo && !f.w.waiting(d.Seq) {
+	again := n.triedBefore(d.Seq) && !w.waiting(d.Seq)
+	if d.Seq <= n.sentTo && !w.waiting(d.Seq) {
 		f.l.resent.Add(1)
-		if qos == 2 && !f.resumed {
+		if out.QoS == 2 && !f.resumed {
 			f.l.downgraded.Add(1)
 		}
 	}
-	f.l.sentTo = max(f.l.sentTo, d.Seq)
+	n.sentTo = max(n.sentTo, d.Seq)
 	// DUP is only for a session that knows the first attempt (MQTT 5.0,
 	// 3.3.1.1), and never for what the upstream has answered.
-	f.out = appendPublish(f.out, f.lim.version, f.l.cfg.Prefix, d, id, qos, again && f.resumed && qos > 0, d.Retain && f.lim.retain)
+	out.Dup = again && f.resumed && out.QoS > 0
+	f.put(d.Payload, &out)
 	f.sentAt = time.Now()
-	if qos == 0 {
-		f.queue.Ack(d.Seq)
-		f.w.settle(d.Seq)
-		f.w.advance()
-		f.progress = true
-		f.l.forwarded.Add(1)
+	if out.QoS == 0 {
+		f.done(n, d.Seq)
 		return
 	}
 	f.begin()
-	f.w.send(d.Seq, qos, d.Topic)
+	w.send(d.Seq, out.QoS, d.Topic)
 }
 
 // begin starts the clock of answerTimeout where nothing was in flight.
 func (f *forwarder) begin() {
-	if f.w.flying == 0 {
+	if f.flying() == 0 {
 		f.progressAt = time.Now()
 	}
 }
@@ -256,18 +300,4 @@ func (f *forwarder) flush() {
 	if f.out = f.out[:0]; cap(f.out) > 4*batchBytes {
 		f.out = nil
 	}
-}
-
-// ending tells what the loss of the connection says about the messages.
-func (f *forwarder) ending(cause error) ending {
-	e := ending{progress: f.progress, afterSend: time.Since(f.sentAt)}
-	if seq, ok := f.w.oldest(); ok && f.w.at(seq).stage == sent {
-		e.head = seq
-	}
-	if d := f.session.goodbye(); d != nil {
-		e.told = d.reason
-	} else {
-		e.bare = closedByPeer(cause)
-	}
-	return e
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,11 +22,12 @@ import (
 
 // A gateway of the kill test is this test program, started again with these.
 const (
-	childDir  = "SLUICE_TEST_CHILD_DIR"
-	childAddr = "SLUICE_TEST_CHILD_ADDR"
-	childRun  = "SLUICE_TEST_CHILD_RUN"
-	childQoS  = "SLUICE_TEST_CHILD_QOS"
-	childMQTT = "SLUICE_TEST_CHILD_MQTT"
+	childDir   = "SLUICE_TEST_CHILD_DIR"
+	childAddr  = "SLUICE_TEST_CHILD_ADDR"
+	childRun   = "SLUICE_TEST_CHILD_RUN"
+	childQoS   = "SLUICE_TEST_CHILD_QOS"
+	childMQTT  = "SLUICE_TEST_CHILD_MQTT"
+	childOrder = "SLUICE_TEST_CHILD_ORDER"
 	// childTaking makes it one that takes messages down instead.
 	childTaking = "SLUICE_TEST_CHILD_TAKING"
 )
@@ -60,7 +63,7 @@ func child(dir, addr, run string, version int) error {
 	}
 	qos := byte(os.Getenv(childQoS)[0] - '0')
 	b := mqttcore.New(mqttcore.Config{}, st, log)
-	l := New(linkIn(version, addr, qos), b, log)
+	l := New(childConfig(version, addr, qos, Order(os.Getenv(childOrder))), b, log)
 	ctx := context.Background()
 	failed := make(chan error, 4)
 	go func() { failed <- st.Run(ctx) }()
@@ -112,51 +115,71 @@ func child(dir, addr, run string, version int) error {
 // TestKilledGatewayLosesNothing kills a gateway at moments drawn by lot, again
 // and again, while it takes messages in and sends them up.
 func TestKilledGatewayLosesNothing(t *testing.T) {
-	inEachVersion(t, func(t *testing.T, version int) {
-		for _, qos := range []byte{1, 2} {
-			t.Run(fmt.Sprintf("qos %d", qos), func(t *testing.T) {
-				kills := 12
-				if version == 3 {
-					kills = 6 // what differs is the packets, not what is on disk
-				}
-				up := newUpstream(t, "max_inflight_messages 0").start()
-				w := newWitness(t, up.addr, "site7/#", qos)
-				dir := t.TempDir()
-				lot := rand.New(rand.NewPCG(7, uint64(qos)))
-				accepted := make([]int, kills)
-				for run := range kills {
-					accepted[run] = runAndKill(t, dir, up.addr, run, version, qos, time.Duration(lot.IntN(150))*time.Millisecond)
-				}
-				g := startGateway(t, dir, linkIn(version, up.addr, qos))
-				settledAll(t, g)
-				// The last word shows that all before it is with the witness.
-				if err := g.broker.Publish(t.Context(), message("home/x", "end", qos)); err != nil {
-					t.Fatal(err)
-				}
-				eventually(t, "the last word", func() bool { return w.has("site7/home/x", "end") })
-				total, twice, disorder := checkRuns(t, w, accepted)
-				t.Logf("%d kills, %d messages: %d twice, %d out of order", kills, total, twice, disorder)
-				if disorder > 0 || qos == 2 && twice > 0 {
-					t.Errorf("%d twice, %d out of order", twice, disorder)
-				}
-				if total < 10*kills {
-					t.Errorf("only %d messages were accepted: the test proves nothing", total)
-				}
-				if s := g.link.Stats(); s.DeadLettered > 0 || s.Downgraded > 0 {
-					t.Errorf("figures: %+v", s)
-				}
-			})
-		}
-	})
+	inEachVersion(t, func(t *testing.T, version int) { killAgainAndAgain(t, version, FIFO) })
+}
+
+// TestKilledGatewayLosesNoLane is the same with a backlog beside what is new:
+// each restart meets the lanes that the last have left.
+func TestKilledGatewayLosesNoLane(t *testing.T) { killAgainAndAgain(t, 5, LiveFirst) }
+
+func killAgainAndAgain(t *testing.T, version int, order Order) {
+	for _, qos := range []byte{1, 2} {
+		t.Run(fmt.Sprintf("qos %d", qos), func(t *testing.T) {
+			kills := 12
+			if version == 3 {
+				kills = 6 // what differs is the packets, not what is on disk
+			}
+			up := newUpstream(t, "max_inflight_messages 0").start()
+			w := newWitness(t, up.addr, "site7/#", qos)
+			dir := t.TempDir()
+			lot := rand.New(rand.NewPCG(7, uint64(qos)))
+			accepted := make([]int, kills)
+			for run := range kills {
+				accepted[run] = runAndKill(t, dir, up.addr, run, version, qos, order, time.Duration(lot.IntN(150))*time.Millisecond)
+			}
+			g := startGateway(t, dir, childConfig(version, up.addr, qos, order))
+			lanes := len(g.link.Stats().Lanes)
+			settledAll(t, g)
+			// The last word shows that all before it is with the witness.
+			if err := g.broker.Publish(t.Context(), message("home/x", "end", qos)); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the last word", func() bool { return w.has("site7/home/x", "end") })
+			total, twice, disorder := checkRuns(t, w, accepted, order)
+			t.Logf("%d kills, %d messages in %d lanes: %d twice, %d runs out of order", kills, total, lanes, twice, disorder)
+			if (lanes > 1) != (order == LiveFirst) {
+				t.Errorf("%d lanes", lanes)
+			}
+			if disorder > 0 || qos == 2 && twice > 0 {
+				t.Errorf("%d twice, %d out of order", twice, disorder)
+			}
+			if total < 10*kills {
+				t.Errorf("only %d messages were accepted: the test proves nothing", total)
+			}
+			if s := g.link.Stats(); s.DeadLettered > 0 || s.Downgraded > 0 {
+				t.Errorf("figures: %+v", s)
+			}
+		})
+	}
+}
+
+// childConfig is the configuration of a gateway that is to be killed. With
+// LiveFirst its window is small, so that what a kill has left is a backlog.
+func childConfig(version int, addr string, qos byte, order Order) Config {
+	cfg := linkIn(version, addr, qos)
+	if cfg.Order = order; order == LiveFirst {
+		cfg.Window = 10
+	}
+	return cfg
 }
 
 // runAndKill runs a gateway, kills it some time after its first message was
 // accepted, and returns how many it had accepted.
-func runAndKill(t *testing.T, dir, addr string, run, version int, qos byte, after time.Duration) (accepted int) {
+func runAndKill(t *testing.T, dir, addr string, run, version int, qos byte, order Order, after time.Duration) (accepted int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childDir+"="+dir, childAddr+"="+addr,
-		childRun+"="+strconv.Itoa(run), childQoS+"="+strconv.Itoa(int(qos)), childMQTT+"="+strconv.Itoa(version))
+		childRun+"="+strconv.Itoa(run), childQoS+"="+strconv.Itoa(int(qos)), childMQTT+"="+strconv.Itoa(version), childOrder+"="+string(order))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -184,10 +207,10 @@ func runAndKill(t *testing.T, dir, addr string, run, version int, qos byte, afte
 }
 
 // checkRuns finds what each run's accepted messages came to.
-func checkRuns(t *testing.T, w *witness, accepted []int) (total, twice, disorder int) {
+func checkRuns(t *testing.T, w *witness, accepted []int, order Order) (total, twice, disorder int) {
 	t.Helper()
 	seen := make([]map[int]int, len(accepted))
-	last := make([]int, len(accepted))
+	came := make([][]int, len(accepted))
 	for _, p := range w.messages() {
 		r, n, ok := strings.Cut(string(p.Payload), "-")
 		if !ok {
@@ -205,10 +228,12 @@ func checkRuns(t *testing.T, w *witness, accepted []int) (total, twice, disorder
 			twice++
 			continue
 		}
-		if num < last[run] {
+		came[run] = append(came[run], num)
+	}
+	for _, nums := range came {
+		if order == FIFO && !slices.IsSorted(nums) || order == LiveFirst && !areTwoLanes(nums) {
 			disorder++
 		}
-		last[run] = num
 	}
 	for run, n := range accepted {
 		total += n
@@ -219,4 +244,19 @@ func checkRuns(t *testing.T, w *witness, accepted []int) (total, twice, disorder
 		}
 	}
 	return total, twice, disorder
+}
+
+// areTwoLanes tells whether what came of a run may be a backlog, which is what
+// was published before some moment, and what came after, each in its order.
+func areTwoLanes(nums []int) bool {
+	before, after := 0, math.MaxInt // what is at least before the moment, and after it
+	var earlier []int               // sorted
+	for _, n := range nums {
+		i, _ := slices.BinarySearch(earlier, n)
+		if i < len(earlier) {
+			before, after = max(before, n), min(after, earlier[i])
+		}
+		earlier = slices.Insert(earlier, i, n)
+	}
+	return before < after
 }

@@ -16,10 +16,13 @@ type limits struct {
 	birth  byte // quality of service of the birth message
 	retain bool // retained messages are taken
 	packet int  // largest packet in bytes
+
+	aliases int // topic aliases that the server takes
+	profile profile
 }
 
 func limitsOf(cfg *Config, ca *paho.Connack) limits {
-	lim := limits{version: packet.V5, window: cfg.Window, qos: cfg.QoS, birth: min(1, cfg.QoS), retain: true, packet: maxPacket}
+	lim := limitsFrom(cfg, packet.V5)
 	p := ca.Properties
 	if p == nil {
 		return lim
@@ -40,11 +43,27 @@ func limitsOf(cfg *Config, ca *paho.Connack) limits {
 	if p.MaximumPacketSize != nil && *p.MaximumPacketSize > 0 {
 		lim.packet = int(min(maxPacket, *p.MaximumPacketSize))
 	}
-	lim.retain = p.RetainAvailable
+	lim.retain = lim.retain && p.RetainAvailable
+	if p.TopicAliasMaximum != nil {
+		lim.aliases = int(*p.TopicAliasMaximum)
+		if most := lim.profile.aliases; most > 0 {
+			lim.aliases = min(lim.aliases, most)
+		}
+	}
+	return lim
+}
+
+// limitsFrom are those that are known before the server says anything.
+func limitsFrom(cfg *Config, v packet.Version) limits {
+	lim := limits{version: v, window: cfg.Window, qos: cfg.QoS, birth: min(1, cfg.QoS), retain: !cfg.NoRetain, packet: maxPacket, profile: cfg.profile()}
+	if most := lim.profile.qos; most > 0 {
+		lim.qos = min(lim.qos, byte(most))
+	}
+	if most := lim.profile.inFlight; most > 0 {
+		lim.window = min(lim.window, most-1) // one place is the birth message's
+	}
 	return lim
 }
 
 // limitsOf3 are those of a server of MQTT 3.1.1, which tells none.
-func limitsOf3(cfg *Config) limits {
-	return limits{version: packet.V311, window: cfg.Window, qos: cfg.QoS, birth: min(1, cfg.QoS), retain: true, packet: maxPacket}
-}
+func limitsOf3(cfg *Config) limits { return limitsFrom(cfg, packet.V311) }

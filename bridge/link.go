@@ -40,7 +40,7 @@ type Link struct {
 	// Owned by Run.
 	inbox   *mqttcore.Inbox
 	backoff *backoff
-	suspect suspicion
+	pace    *pace
 	noWill  bool // the server refused the will's QoS or RETAIN
 	met     bool // there was a session in this run
 	// The upstream has a session of an earlier life, and it was discarded.
@@ -49,22 +49,18 @@ type Link struct {
 	// and how many of those in a row came to nothing.
 	crammed bool
 	jams    int
-	// What was tried: in this run all up to sentTo; in an earlier one perhaps
-	// all before fresh, which the queue gave as never read. Zero: not known.
-	sentTo, fresh uint64
-	untried       bool // the first message of the queue was never read before this run
-	// Releases on record up to forgotten were for a session that the upstream
-	// has lost, but for those that were made anew for the present one.
-	forgotten uint64
-	renewed   map[uint64]struct{}
 
-	queue    atomic.Pointer[mqttcore.Consumer] // for its Backlog
+	lanes    atomic.Pointer[[]*lane] // see all
 	inFlight atomic.Int64
 	window   atomic.Int64
 
 	forwarded, resent, retried, deadLettered, downgraded atomic.Uint64
 	received, ignored, looped, unfit                     atomic.Uint64
 	liveSent, liveDropped, connects                      atomic.Uint64
+	aliases, aliasSaved                                  atomic.Int64
+	aliasUses                                            atomic.Uint64
+	limitedSince                                         atomic.Int64 // UnixNano, 0: not now
+	limitedFor                                           atomic.Int64 // ns
 
 	mu             sync.Mutex
 	connected      bool
@@ -91,9 +87,14 @@ type Stats struct {
 	// in flight included; OldestBacklog is the age of the oldest of it.
 	Backlog, BacklogBytes uint64
 	OldestBacklog         time.Duration
+	// Lanes are the queues that this is in, the one that takes in last. There
+	// is more than one where outages have left a backlog with the order
+	// "live-first".
+	Lanes []LaneStats
 	// Dropped counts what was given up instead of forwarded, for whatever
-	// reason, over restarts.
-	Dropped uint64
+	// reason, over restarts; DroppedBy counts that of this run by its reason.
+	Dropped   uint64
+	DroppedBy map[string]uint64
 	// InFlight messages were sent and not acknowledged; Window is the most
 	// there may be on this connection.
 	InFlight, Window int
@@ -114,11 +115,29 @@ type Stats struct {
 	// LiveSent and LiveDropped count messages of QoS 0, which are forwarded
 	// only while there is a connection and the line keeps up.
 	LiveSent, LiveDropped uint64
+	// RateLimited tells whether messages wait now because more a second would be
+	// beyond Config.Rate or what Config.Profile allows; RateWaited is how long
+	// they did so together.
+	RateLimited bool
+	RateWaited  time.Duration
+	// Aliases are the topic aliases of this connection; AliasUses counts messages
+	// that named their topic by one alone, AliasSaved the bytes that this spared.
+	Aliases    int
+	AliasUses  uint64
+	AliasSaved int64
 
 	// Received counts messages that came down and are durable here, Ignored
 	// those outside Config.In, Looped those that had been here before, Unfit
 	// those that the local broker does not take.
 	Received, Ignored, Looped, Unfit uint64
+}
+
+// LaneStats is one queue of a link.
+type LaneStats struct {
+	// Lane is its number, from 1 to mqttcore.MaxLanes.
+	Lane int
+	// Backlog is what waits in it, in flight included.
+	Backlog uint64
 }
 
 // New makes a link of cfg, which must be valid, for the local broker b. It
@@ -127,14 +146,14 @@ func New(cfg Config, b *mqttcore.Broker, log *slog.Logger) *Link {
 	cfg = cfg.withDefaults()
 	l := &Link{
 		cfg: cfg, broker: b, log: log.With("upstream", cfg.Name), ready: make(chan struct{}),
-		backoff: newBackoff(), renewed: map[uint64]struct{}{},
+		backoff: newBackoff(), pace: newPace(&cfg),
 	}
 	l.dial = func(ctx context.Context) (net.Conn, error) {
 		e, err := parseURL(cfg.URL)
 		if err != nil {
 			return nil, fmt.Errorf("url %w", err)
 		}
-		return dial(ctx, e, cfg.TLS)
+		return dial(ctx, e, cfg.tlsFor(e))
 	}
 	return l
 }
@@ -175,13 +194,14 @@ func (l *Link) Run(ctx context.Context) error {
 		}
 		return fmt.Errorf("queue of upstream %s: %w", l.cfg.Name, err)
 	}
-	defer queue.Close()
-	queue.Limit(uint64(l.cfg.QueueMaxBytes))
-	if err := l.look(queue); err != nil {
-		return err
+	lanes, err := openLanes(queue)
+	if err != nil {
+		return fmt.Errorf("queue of upstream %s: %w", l.cfg.Name, err)
 	}
 	l.inbox = queue.Inbox()
-	l.queue.Store(queue)
+	l.lanes.Store(&lanes)
+	defer l.close()
+	l.shareLimit()
 	l.setSince(time.Now())
 	began()
 
@@ -193,12 +213,13 @@ func (l *Link) Run(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		}
-		how, err := l.connect(ctx, queue)
+		l.shareLimit()
+		how, err := l.connect(ctx)
 		if ctx.Err() != nil {
 			l.down(err, 0)
 			return nil
 		}
-		wait := l.backoff.next(how)
+		wait := max(l.backoff.next(how), l.cfg.profile().connectEvery)
 		if !errors.Is(err, errDiscarded) {
 			l.down(err, wait)
 		}
@@ -220,47 +241,20 @@ func (l *Link) staysHere(name []byte) bool {
 	return l.cfg.version() != packet.V5 && slices.ContainsFunc(l.cfg.In, func(f string) bool { return topic.Match(f, name) })
 }
 
-// seen notes whether an earlier run may have sent a message.
-func (l *Link) seen(d *mqttcore.Delivery) {
-	if !d.Sent && (l.fresh == 0 || d.Seq < l.fresh) {
-		l.fresh = d.Seq
+// close gives the queues back.
+func (l *Link) close() {
+	for _, n := range l.all() {
+		n.queue.Close()
 	}
 }
 
-// triedBefore tells whether a message may have been sent before. The queue's
-// own word does not do: it counts what was read.
-func (l *Link) triedBefore(seq uint64) bool {
-	return seq <= l.sentTo || l.fresh == 0 || seq < l.fresh
-}
-
-// look reads the first message, to know whether the queue was ever used.
-func (l *Link) look(queue *mqttcore.Consumer) error {
-	var d mqttcore.Delivery
-	ok, err := queue.Next(&d)
-	if err != nil {
-		return fmt.Errorf("queue of upstream %s: %w", l.cfg.Name, err)
+// backlog tells what waits in all lanes together.
+func (l *Link) backlog() (messages, bytes uint64, oldest time.Duration) {
+	for _, n := range l.all() {
+		m, b, age := n.queue.Backlog()
+		messages, bytes, oldest = messages+m, bytes+b, max(oldest, age)
 	}
-	if ok {
-		l.seen(&d)
-	}
-	l.untried = !ok || !d.Sent
-	return nil
-}
-
-// releasedNow tells whether a release on record is for the session that the
-// upstream has now. Where it has lost the one that a message was received in,
-// that message is sent anew: the upstream may have lost it as well, and twice
-// is better than never.
-func (l *Link) releasedNow(seq uint64) bool {
-	_, renewed := l.renewed[seq]
-	return seq > l.forgotten || renewed
-}
-
-// renew notes a release for the present session.
-func (l *Link) renew(seq uint64) {
-	if seq <= l.forgotten {
-		l.renewed[seq] = struct{}{}
-	}
+	return messages, bytes, oldest
 }
 
 func (l *Link) setSince(t time.Time) {
@@ -278,7 +272,7 @@ func (l *Link) up(resumed bool, lim limits) {
 	gone := now.Sub(l.since).Round(time.Millisecond)
 	l.connected, l.since = true, now
 	l.mu.Unlock()
-	queued, _, _ := l.queue.Load().Backlog()
+	queued, _, _ := l.backlog()
 	word := "upstream back"
 	if !l.met {
 		word = "upstream connected"
@@ -310,7 +304,7 @@ func (l *Link) down(err error, retry time.Duration) {
 		l.log.Info("upstream disconnected", "why", text)
 		return
 	}
-	queued, _, _ := l.queue.Load().Backlog()
+	queued, _, _ := l.backlog()
 	l.log.Warn("upstream down", "why", text, "queued", queued)
 }
 
@@ -356,15 +350,31 @@ func (l *Link) Stats() Stats {
 		Forwarded: l.forwarded.Load(), Resent: l.resent.Load(), Retried: l.retried.Load(),
 		DeadLettered: l.deadLettered.Load(), Downgraded: l.downgraded.Load(),
 		LiveSent: l.liveSent.Load(), LiveDropped: l.liveDropped.Load(),
+		Aliases: int(l.aliases.Load()), AliasUses: l.aliasUses.Load(), AliasSaved: l.aliasSaved.Load(),
+		RateLimited: l.limitedSince.Load() != 0, RateWaited: time.Duration(l.limitedFor.Load()),
 		Received: l.received.Load(), Ignored: l.ignored.Load(), Looped: l.looped.Load(), Unfit: l.unfit.Load(),
 	}
-	if q := l.queue.Load(); q != nil {
-		s.Backlog, s.BacklogBytes, s.OldestBacklog = q.Backlog()
-		s.Dropped = q.Dropped()
+	s.Backlog, s.BacklogBytes, s.OldestBacklog = l.backlog()
+	s.DroppedBy = map[string]uint64{}
+	for _, n := range l.all() {
+		s.Dropped += n.queue.Dropped()
+		for why, count := range n.queue.DroppedBy() {
+			s.DroppedBy[why] += count
+		}
+		queued, _, _ := n.queue.Backlog()
+		s.Lanes = append(s.Lanes, LaneStats{Lane: n.queue.Lane(), Backlog: queued})
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.Connected, s.Since = l.connected, l.since
 	s.LastError, s.LastDeadLetter, s.LastRefusal = l.lastError, l.lastDeadLetter, l.lastRefusal
 	return s
+}
+
+// noteAliases takes over what the aliases of a connection have saved.
+func (l *Link) noteAliases(a *aliases) {
+	l.aliases.Store(int64(len(a.slots)))
+	l.aliasUses.Add(a.used)
+	l.aliasSaved.Add(a.saved)
+	a.used, a.saved = 0, 0
 }

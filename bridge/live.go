@@ -42,18 +42,18 @@ func (l *Link) subscribeLive() (live <-chan mqttcore.Message, cancel func()) {
 
 // sendLive writes a message of QoS 0.
 func (f *forwarder) sendLive(m *mqttcore.Message) {
-	p := packet.Publish{Topic: []byte(f.l.cfg.Prefix + m.Topic), Payload: m.Payload}
-	setProperties(&p.Properties, &m.Properties)
-	if len(p.Topic) > topic.MaxLen {
+	var list packet.Properties
+	setProperties(&list, &m.Properties)
+	props := list.Append(nil)
+	for props[0] >= 0x80 {
+		props = props[1:] // its length comes before the list
+	}
+	out := packet.Outgoing{Props: props[1:]}
+	if _, why := f.unsendable([]byte(m.Topic), m.Payload, &out); why != "" {
 		f.l.liveDropped.Add(1)
 		return
 	}
-	raw := p.Append(nil, f.lim.version)
-	if len(raw) > f.lim.packet {
-		f.l.liveDropped.Add(1)
-		return
-	}
-	f.out = append(f.out, raw...)
+	f.put(m.Payload, &out)
 	f.l.liveSent.Add(1)
 }
 

@@ -22,30 +22,22 @@ const (
 )
 
 // ending is how a connection was lost, as far as it says something about the
-// messages in flight.
+// messages in flight of one lane.
 type ending struct {
-	head      uint64        // the oldest message in flight, 0 if none
-	progress  bool          // something was acknowledged on this connection
+	head      uint64        // the oldest message in flight of the lane, 0 if none
+	progress  bool          // something of the lane was acknowledged on this connection
 	told      byte          // the reason code of the server's DISCONNECT, 0 without one
 	bare      bool          // the server closed without a DISCONNECT
 	afterSend time.Duration // from the last PUBLISH to the end
 }
 
-// suspicion finds a message that the upstream cannot stand: one that ends
-// every connection it is sent on, and so would hold up all others for ever.
+// suspicion finds a message of a lane that the upstream cannot stand: one that
+// ends every connection it is sent on, and so would hold up all others for
+// ever.
 type suspicion struct {
 	seq     uint64 // the suspect, 0 if there is none
 	strikes int    // connections in a row that ended with it in flight
 	told    int    // of those, the ones where the server blamed what it was sent
-}
-
-// limit returns the window of the next connection. A suspect travels alone,
-// so that what happens is about it.
-func (s *suspicion) limit(window int) int {
-	if s.seq != 0 {
-		return 1
-	}
-	return window
 }
 
 // quiet returns how long the next connection must live before it sends.

@@ -31,11 +31,13 @@ func TestPublishPacketReadsBack(t *testing.T) {
 		{"three byte length", mqttcore.Delivery{Topic: []byte("home/x"), Payload: bytes.Repeat([]byte("x"), 20_000)}, 1, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			raw := appendPublish(nil, packet.V5, "site7/", &c.d, 4711, c.qos, c.dup, c.retain)
-			if want := publishLen(packet.V5, "site7/", &c.d, c.qos); len(raw) != want {
-				t.Errorf("packet has %d bytes, foretold were %d", len(raw), want)
+			f := writer("site7/", limits{version: packet.V5, packet: maxPacket})
+			out := packet.Outgoing{PacketID: 4711, QoS: c.qos, Dup: c.dup, Retain: c.retain, Props: c.d.Props, Expiry: c.d.Expiry, HasExpiry: c.d.HasExpiry}
+			if _, why := f.unsendable(c.d.Topic, c.d.Payload, &out); why != "" {
+				t.Fatal(why)
 			}
-			r := bytes.NewReader(raw)
+			f.put(c.d.Payload, &out)
+			r := bytes.NewReader(f.out)
 			cp, err := packets.ReadPacket(r)
 			if err != nil || r.Len() != 0 {
 				t.Fatalf("read back: %v, %d bytes left", err, r.Len())
@@ -66,17 +68,46 @@ func TestPublishPacketReadsBack(t *testing.T) {
 	}
 }
 
+// writer is a forwarder that only makes packets.
+func writer(prefix string, lim limits) *forwarder {
+	return &forwarder{l: &Link{cfg: Config{Prefix: prefix}}, lim: lim, aliases: newAliases(lim.aliases)}
+}
+
 func TestUnsendable(t *testing.T) {
-	d := mqttcore.Delivery{Topic: []byte("t"), Payload: make([]byte, 90)}
-	size := publishLen(packet.V5, "p/", &d, 1)
-	if why := unsendable(packet.V5, "p/", &d, 1, size); why != "" {
-		t.Errorf("a packet of exactly the allowed size is refused: %s", why)
+	aws := profiles["aws-iot"]
+	kib := strings.Repeat("x", 1024)
+	for name, c := range map[string]struct {
+		topic   string
+		payload int
+		lim     limits
+		class   string
+	}{
+		"at the size":       {"t", 90, limits{packet: 100}, ""},
+		"above the size":    {"t", 91, limits{packet: 100}, tooLarge},
+		"topic":             {strings.Repeat(kib, 64), 0, limits{packet: maxPacket}, "topic too long"},
+		"payload":           {"t", 128 << 10, limits{packet: maxPacket, profile: aws}, ""},
+		"payload above":     {"t", 128<<10 + 1, limits{packet: maxPacket, profile: aws}, tooLarge},
+		"topic of aws":      {kib[:254], 0, limits{packet: maxPacket, profile: aws}, ""},
+		"topic above aws":   {kib[:255], 0, limits{packet: maxPacket, profile: aws}, "topic too long for the upstream"},
+		"levels of aws":     {"1/2/3/4/5/6/7", 0, limits{packet: maxPacket, profile: aws}, ""},
+		"levels above aws":  {"1/2/3/4/5/6/7/8", 0, limits{packet: maxPacket, profile: aws}, "topic too deep for the upstream"},
+		"levels beside aws": {"1/2/3/4/5/6/7/8", 0, limits{packet: maxPacket}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.lim.version = packet.V5
+			f := writer("p/", c.lim)
+			out := packet.Outgoing{QoS: 1, PacketID: 1}
+			if class, why := f.unsendable([]byte(c.topic), make([]byte, c.payload), &out); class != c.class || (class == "") != (why == "") {
+				t.Errorf("%q (%s), want %q", class, why, c.class)
+			}
+		})
 	}
-	if why := unsendable(packet.V5, "p/", &d, 1, size-1); !strings.Contains(why, "allows") {
-		t.Errorf("a packet one byte too large is let through: %q", why)
-	}
-	if why := unsendable(packet.V5, strings.Repeat("p", 65535), &d, 1, maxPacket); !strings.Contains(why, "65535") {
-		t.Errorf("a topic that grew too long is let through: %q", why)
+	// A rule's topic is measured behind the rule.
+	f := writer("$aws/rules/x/", limits{version: packet.V5, packet: maxPacket, profile: aws})
+	for topic, fits := range map[string]bool{"1/2/3/4/5/6/7/8": true, "1/2/3/4/5/6/7/8/9": false, kib[:256]: true, kib[:257]: false} {
+		if _, why := f.unsendable([]byte(topic), nil, &packet.Outgoing{}); (why == "") != fits {
+			t.Errorf("$aws/rules/x/%s: %q", topic, why)
+		}
 	}
 }
 

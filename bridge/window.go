@@ -1,15 +1,24 @@
 package bridge
 
-// Packet identifiers. A PUBLISH has one that follows from its sequence
-// number, so that after a restart it is sent again under the same one
-// (MQTT 5.0, 4.4). The others are for requests: SUBSCRIBE and the birth.
+import "sluice/mqttcore"
+
+// Packet identifiers. A PUBLISH has one that follows from its lane and its
+// sequence number there, so that after a restart it is sent again under the
+// same one (MQTT 5.0, 4.4), and no lane ever has one of another. The others are
+// for requests: SUBSCRIBE and the birth.
 const (
-	idSpace      = 60_000
+	laneIDs      = 15_000
+	idSpace      = laneIDs * mqttcore.MaxLanes
 	firstRequest = idSpace + 1
 )
 
-// packetID returns the packet identifier, 1 to idSpace, of a message.
-func packetID(seq uint64) uint16 { return uint16(1 + (seq-1)%idSpace) }
+// laneOf returns the lane that a packet identifier is of, 0 for none.
+func laneOf(id uint16) int {
+	if id == 0 || id > idSpace {
+		return 0
+	}
+	return 1 + int(id-1)/laneIDs
+}
 
 // nextRequest returns the identifier after one of a request.
 func nextRequest(id uint16) uint16 {
@@ -31,12 +40,12 @@ const (
 	settled        // acknowledged, given up, or gone from the queue
 )
 
-// window is what is in flight on one connection: the messages after base, in
-// the order of the log. It is pure: it neither sends nor waits.
+// window is what is in flight of one lane on one connection: the messages after
+// base, in the order of the log. It is pure: it neither sends nor waits.
 type window struct {
+	lane   int    // for packet identifiers
 	base   uint64 // all up to base are settled
 	top    uint64 // the highest sequence number that is not unsent
-	limit  int    // the most messages in flight
 	flying int    // in stage sent, received or released
 	slots  []slot // of sequence number s at s mod len
 }
@@ -48,18 +57,18 @@ type slot struct {
 	topic []byte // for the record, where it is given up
 }
 
-// newWindow starts a connection on which at most limit messages may be in
-// flight, and as many sequence numbers between the oldest and the newest.
-func newWindow(base uint64, limit int) *window {
-	return &window{base: base, top: base, limit: limit, slots: make([]slot, limit)}
+// newWindow starts a connection. Between the oldest and the newest message in
+// flight there are at most span sequence numbers.
+func newWindow(lane int, base uint64, span int) *window {
+	return &window{lane: lane, base: base, top: base, slots: make([]slot, span)}
 }
+
+// id returns the packet identifier of a message.
+func (w *window) id(seq uint64) uint16 { return uint16((w.lane-1)*laneIDs + 1 + int((seq-1)%laneIDs)) }
 
 func (w *window) at(seq uint64) *slot { return &w.slots[seq%uint64(len(w.slots))] }
 
 func (w *window) holds(seq uint64) bool { return seq > w.base && seq <= w.top }
-
-// open tells whether one more message may be in flight.
-func (w *window) open() bool { return w.flying < w.limit }
 
 // wants tells whether the message that the queue gave is to be sent. It is
 // not where it is in flight or settled already, as after a rewind. Messages
@@ -114,13 +123,11 @@ func (w *window) reach(seq uint64) {
 	}
 }
 
-// find returns the message in the window that has the packet identifier.
+// find returns the message in the window that has the packet identifier, which
+// is one of the lane's.
 func (w *window) find(id uint16) (seq uint64, ok bool) {
-	if id == 0 || id > idSpace {
-		return 0, false
-	}
-	first := uint64(packetID(w.base + 1))
-	seq = w.base + 1 + (uint64(id)+idSpace-first)%idSpace
+	first := uint64(w.id(w.base + 1))
+	seq = w.base + 1 + (uint64(id)+laneIDs-first)%laneIDs
 	return seq, w.holds(seq)
 }
 

@@ -4,15 +4,26 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"sluice/mqttcore"
 )
 
-func TestPacketIDsFollowFromSequenceNumbers(t *testing.T) {
+func TestPacketIDsFollowFromLaneAndSequenceNumber(t *testing.T) {
 	for _, c := range []struct {
-		seq uint64
-		id  uint16
-	}{{1, 1}, {2, 2}, {idSpace, idSpace}, {idSpace + 1, 1}, {3*idSpace + 17, 17}} {
-		if got := packetID(c.seq); got != c.id {
-			t.Errorf("packetID(%d) = %d, want %d", c.seq, got, c.id)
+		lane int
+		seq  uint64
+		id   uint16
+	}{
+		{1, 1, 1}, {1, 2, 2}, {1, laneIDs, laneIDs}, {1, laneIDs + 1, 1}, {1, 3*laneIDs + 17, 17},
+		{2, 1, laneIDs + 1}, {4, laneIDs, idSpace}, {4, 7 * laneIDs, idSpace},
+	} {
+		if got := newWindow(c.lane, 0, 1).id(c.seq); got != c.id || laneOf(got) != c.lane {
+			t.Errorf("message %d of lane %d has identifier %d of lane %d, want %d", c.seq, c.lane, got, laneOf(got), c.id)
+		}
+	}
+	for _, id := range []uint16{0, firstRequest, 65535} {
+		if laneOf(id) != 0 {
+			t.Errorf("identifier %d is of lane %d", id, laneOf(id))
 		}
 	}
 }
@@ -21,14 +32,14 @@ func TestPacketIDsFollowFromSequenceNumbers(t *testing.T) {
 // may do, and compares it with the obvious bookkeeping in a map.
 func TestWindowAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		base := rapid.SampledFrom([]uint64{0, 5, idSpace - 3, 7*idSpace - 1}).Draw(t, "base")
+		base := rapid.SampledFrom([]uint64{0, 5, laneIDs - 3, 7*laneIDs - 1}).Draw(t, "base")
 		limit := rapid.IntRange(1, 12).Draw(t, "limit")
-		w := newWindow(base, limit)
+		w := newWindow(rapid.IntRange(1, mqttcore.MaxLanes).Draw(t, "lane"), base, limit)
 		model := map[uint64]stage{} // all that was handed to the window
 		next := base + 1
 		t.Repeat(map[string]func(*rapid.T){
 			"send": func(t *rapid.T) {
-				if !w.open() {
+				if w.flying == limit {
 					t.Skip("closed")
 				}
 				seq := next + rapid.SampledFrom([]uint64{0, 0, 0, 0, 1, 4}).Draw(t, "gap")
@@ -54,8 +65,8 @@ func TestWindowAgainstModel(t *testing.T) {
 				if !ok {
 					t.Skip("nothing in flight")
 				}
-				if found, ok := w.find(packetID(seq)); !ok || found != seq {
-					t.Fatalf("identifier %d leads to %d (%v), want %d", packetID(seq), found, ok, seq)
+				if found, ok := w.find(w.id(seq)); !ok || found != seq {
+					t.Fatalf("identifier %d leads to %d (%v), want %d", w.id(seq), found, ok, seq)
 				}
 				switch rapid.IntRange(0, 2).Draw(t, "as") {
 				case 0:
@@ -74,7 +85,7 @@ func TestWindowAgainstModel(t *testing.T) {
 			},
 			"again": func(t *rapid.T) {
 				seq, ok := pick(t, model, refused)
-				if !ok || !w.open() {
+				if !ok || w.flying == limit {
 					t.Skip("nothing was refused")
 				}
 				if !w.wants(seq) || !w.fits(seq) {
@@ -83,13 +94,13 @@ func TestWindowAgainstModel(t *testing.T) {
 				w.send(seq, 1, nil)
 				model[seq] = sent
 			},
-			"": func(t *rapid.T) { agree(t, w, model, base) },
+			"": func(t *rapid.T) { agree(t, w, model, base, limit) },
 		})
 	})
 }
 
 // agree checks a window against the model of it.
-func agree(t *rapid.T, w *window, model map[uint64]stage, first uint64) {
+func agree(t *rapid.T, w *window, model map[uint64]stage, first uint64, limit int) {
 	base := first
 	for model[base+1] == settled && base < w.top {
 		base++
@@ -110,8 +121,8 @@ func agree(t *rapid.T, w *window, model map[uint64]stage, first uint64) {
 			flying++
 		}
 	}
-	if w.flying != flying || flying > w.limit {
-		t.Fatalf("%d in flight, counted %d, limit %d", w.flying, flying, w.limit)
+	if w.flying != flying || flying > limit {
+		t.Fatalf("%d in flight, counted %d, limit %d", w.flying, flying, limit)
 	}
 }
 
@@ -140,9 +151,9 @@ func pick(t *rapid.T, model map[uint64]stage, stages ...stage) (uint64, bool) {
 }
 
 func TestWindowIgnoresForeignIdentifiers(t *testing.T) {
-	w := newWindow(10, 4)
+	w := newWindow(1, 10, 4)
 	w.send(11, 1, nil)
-	for _, id := range []uint16{0, 10, 12, idSpace, firstRequest, 65535} {
+	for _, id := range []uint16{10, 12, laneIDs} {
 		if seq, ok := w.find(id); ok {
 			t.Errorf("identifier %d leads to message %d, which is not in flight", id, seq)
 		}
@@ -150,7 +161,7 @@ func TestWindowIgnoresForeignIdentifiers(t *testing.T) {
 }
 
 func TestWindowTriesAreCountedPerMessage(t *testing.T) {
-	w := newWindow(0, 2)
+	w := newWindow(1, 0, 2)
 	w.send(1, 1, []byte("a"))
 	for want := 1; want <= 3; want++ {
 		if got := w.refuse(1); got != want {

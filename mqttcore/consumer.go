@@ -33,7 +33,6 @@ type Consumer struct {
 	queue *store.Queue
 	wake  chan struct{} // of all lanes
 	limit func(maxBytes uint64)
-	note  string
 }
 
 // feed is the side of a consumer that the topic tree knows: it is there
@@ -213,6 +212,16 @@ func (k *Consumer) Backlog() (messages, bytes uint64, oldest time.Duration) {
 // expired, over a quota, damaged, or by Drop.
 func (k *Consumer) Dropped() uint64 { return k.queue.Dropped() }
 
+// DroppedBy counts those of them since the store was opened by their reasons:
+// the store's own, see [store.Reason], or what was said to Drop.
+func (k *Consumer) DroppedBy() map[string]uint64 {
+	by := map[string]uint64{}
+	for reason, count := range k.queue.DroppedBy() {
+		by[string(reason)] = count
+	}
+	return by
+}
+
 // Limit bounds the bytes queued for the consumer; 0 = no bound of its own.
 // Beyond it the oldest messages go, counted and recorded by the store.
 func (k *Consumer) Limit(maxBytes uint64) { k.limit(maxBytes) }
@@ -224,13 +233,17 @@ func (k *Consumer) Prompt() { k.feed.prompt.Store(true) }
 // Inbox is the consumer's memory of QoS 2 messages that its owner publishes.
 func (k *Consumer) Inbox() *Inbox { return k.feed.inbox }
 
-// Note is the text that SetNote left last, also in an earlier run.
-func (k *Consumer) Note() string { return k.note }
+// Note is the text that SetNote left last, also in an earlier run. Lanes have
+// one together.
+func (k *Consumer) Note() string {
+	k.b.mu.Lock()
+	defer k.b.mu.Unlock()
+	return k.feed.note
+}
 
 // SetNote keeps a text with the queue, for whatever its owner must know after
 // a restart. done is called once, when it is on disk, and must not block.
 func (k *Consumer) SetNote(note string, done func(error)) {
-	k.note = note
 	k.b.mu.Lock()
 	k.feed.note = note
 	first := k.feed.lanes[0]

@@ -111,7 +111,7 @@ func (b *Broker) restoreLane(name string, lane int, o store.Session) {
 func (b *Broker) openLane(f *feed, lane int, wake chan struct{}) *Consumer {
 	sid := f.lanes[lane-1]
 	k := &Consumer{
-		b: b, feed: f, lane: lane, wake: wake, note: f.note,
+		b: b, feed: f, lane: lane, wake: wake,
 		limit: func(maxBytes uint64) { b.st.LimitSession(sid, maxBytes) },
 	}
 	k.queue = b.st.OpenQueue(sid, k.awake)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -132,6 +133,33 @@ func size[N ~int | ~int64](least, most int64) want[N] {
 			b.bad(path, "", "%v is out of range: expected %s", v, expected)
 		default:
 			return N(n), true
+		}
+		return 0, false
+	}
+}
+
+// byteRate wants so many bytes a second, from least to most.
+func byteRate(least, most int64) want[int64] {
+	expected := fmt.Sprintf(`a rate from "%s/s" to "%s/s"`, spellSize(least), spellSize(most))
+	return func(b *binder, path string, v any) (int64, bool) {
+		s, isText := v.(string)
+		if !isText {
+			b.bad(path, `write a size and /s: "64KiB/s"`, "expected %s in quotes, not %s", expected, describe(v))
+			return 0, false
+		}
+		amount, perSecond := strings.CutSuffix(s, "/s")
+		n, ok := parseSize(amount)
+		switch {
+		case !ok || !perSecond:
+			hint := "write a size and /s: 64KiB/s, 1MiB/s"
+			if fixed := cmp.Or(nearSize(amount), amount); ok || fixed != amount {
+				hint = fmt.Sprintf("did you mean %q?", fixed+"/s")
+			}
+			b.bad(path, hint, "expected %s, not %s", expected, shorten(s))
+		case n < least || n > most:
+			b.bad(path, "", "%s is out of range: expected %s", shorten(s), expected)
+		default:
+			return n, true
 		}
 		return 0, false
 	}

@@ -143,11 +143,18 @@ type rawUpstream struct {
 	out, in                                             []string
 	qos                                                 byte
 	window                                              int
+	order                                               bridge.Order
+	rate                                                int64 // bytes a second, 0 = any
+	profile                                             string
+	retain                                              bool
 	queue                                               rawQueue
 }
 
 func newUpstream(n node) rawUpstream {
-	return rawUpstream{node: n, version: 5, qos: 1, keepAlive: 30 * second, sessionExpiry: 7 * day, queue: newQueue(node{})}
+	return rawUpstream{
+		node: n, version: 5, qos: 1, keepAlive: 30 * second, sessionExpiry: 7 * day, order: bridge.FIFO, retain: true,
+		queue: newQueue(node{}),
+	}
 }
 
 var upstreamTable = table[rawUpstream]{
@@ -164,6 +171,10 @@ var upstreamTable = table[rawUpstream]{
 	key("prefix", topicPrefix, func(u *rawUpstream) *string { return &u.prefix }),
 	key("qos", integer[byte](0, 2), func(u *rawUpstream) *byte { return &u.qos }),
 	key("window", integer[int](1, bridge.MaxWindow), func(u *rawUpstream) *int { return &u.window }),
+	key("order", oneOf(bridge.FIFO, bridge.LiveFirst), func(u *rawUpstream) *bridge.Order { return &u.order }),
+	key("rate", byteRate(64, gib), func(u *rawUpstream) *int64 { return &u.rate }),
+	key("profile", oneOf(bridge.Profiles()...), func(u *rawUpstream) *string { return &u.profile }),
+	key("retain", boolean, func(u *rawUpstream) *bool { return &u.retain }),
 	key("queue", sub(queueTable, "the queue of [[upstream]]", newQueue), func(u *rawUpstream) *rawQueue { return &u.queue }),
 }
 

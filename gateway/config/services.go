@@ -126,6 +126,7 @@ func (b *binder) buildUpstreams(f *rawFile, cfg *Config) {
 				Name: u.name, URL: u.url, Version: u.version, ClientID: u.clientID, Username: u.username,
 				KeepAlive: u.keepAlive, SessionExpiry: u.sessionExpiry,
 				Out: u.out, In: u.in, Prefix: u.prefix, QoS: u.qos, Window: u.window,
+				Order: u.order, Rate: u.rate, Profile: u.profile, NoRetain: !u.retain,
 				Availability:  "sluice/" + cfg.Gateway.ID + "/availability",
 				QueueMaxBytes: u.queue.maxBytes,
 			},

@@ -15,6 +15,10 @@ func (s *Store) dropTo(ses *session, seq uint64, reason Reason) {
 func (s *Store) recordDrop(ses *session, from, to, count, bytes uint64, reason Reason) {
 	if count > 0 {
 		s.totals.dropped[reason] += count
+		if ses.lost == nil {
+			ses.lost = map[Reason]uint64{}
+		}
+		ses.lost[reason] += count
 		b := appendUint(s.scratch[:0], uint64(ses.id))
 		b = appendUint(b, from)
 		b = appendUint(b, to)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"sync"
 	"time"
 )
@@ -260,6 +261,14 @@ func (q *Queue) Dropped() uint64 {
 	q.ses.mu.Lock()
 	defer q.ses.mu.Unlock()
 	return q.ses.dropped
+}
+
+// DroppedBy counts the deliveries that were given up since the store was
+// opened, by their reasons.
+func (q *Queue) DroppedBy() map[Reason]uint64 {
+	q.s.mu.Lock()
+	defer q.s.mu.Unlock()
+	return maps.Clone(q.ses.lost)
 }
 
 // Backlog is Len of the queue of a session, whether it is open or not.

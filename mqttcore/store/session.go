@@ -27,6 +27,7 @@ type session struct {
 	queue     *Queue
 	limit     uint64 // bytes that may be queued, 0 = any
 	unchecked uint64 // bytes queued since that was looked at
+	lost      map[Reason]uint64
 	deleted   bool
 	unsaved   bool // in Store.unsaved
 
