@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/mqttcore"
 	"sluice/mqttcore/packet"
 	"sluice/mqttcore/topic"
 )
@@ -95,6 +96,11 @@ type Config struct {
 	// With several links, or gateways that are linked to each other, give
 	// each link a value that is its own, like "pi-cellar/cloud".
 	Via string
+	// Rewrite is called for each message of the queue before it is sent, and
+	// again before it is sent again, on the link's goroutine. It may put slices
+	// of its own in the place of Payload and Props, but not change what is in
+	// them; nil leaves all as it is.
+	Rewrite func(*mqttcore.Delivery)
 	// Availability is the local topic of which the link keeps the remote
 	// copy itself: "online" retained at each connect, "offline" as its will.
 	// Messages of that local topic are not forwarded. Empty turns it off.

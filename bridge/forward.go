@@ -249,6 +249,9 @@ func (f *forwarder) send(n *lane) {
 		n.take(d.Seq)
 		return
 	}
+	if f.l.cfg.Rewrite != nil {
+		f.l.cfg.Rewrite(d)
+	}
 	// What was kept for the upstream goes at the QoS that is configured for
 	// it, whatever its publisher used on the way in.
 	out := packet.Outgoing{QoS: f.lim.qos, PacketID: w.id(d.Seq), Retain: d.Retain && f.lim.retain,

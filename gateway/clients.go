@@ -24,7 +24,7 @@ func (h *health) clients() []web.Client {
 	out := make([]web.Client, len(all))
 	for i, c := range all {
 		out[i] = web.Client{
-			ID: c.ID, User: c.User, Address: c.Address, Version: c.Version, Connected: c.Connected, Since: c.Since,
+			ID: c.ID, User: c.User, Address: c.Address, Version: c.Version, Connected: c.Connected, Since: h.g.clock.at(c.Since),
 			KeepAliveSeconds: c.KeepAlive.Seconds(), SessionExpirySeconds: c.SessionExpiry.Seconds(),
 			Subscriptions: uint64(c.Subscriptions), Inflight: uint64(c.Inflight),
 			QueuedMessages: c.QueuedMessages, QueuedBytes: c.QueuedBytes, Dropped: c.Dropped,

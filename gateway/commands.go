@@ -37,7 +37,7 @@ type order struct {
 	target *target
 	value  adapters.Value
 	id     string
-	at     time.Time           // when the broker took it
+	at     time.Time           // when the broker took it, with a monotonic reading
 	props  mqttcore.Properties // response topic and correlation data
 }
 
@@ -54,6 +54,7 @@ type target struct {
 // QoS 0 come beside the log.
 type commands struct {
 	broker  *mqttcore.Broker
+	clock   *clock
 	log     *slog.Logger
 	targets map[string]*target // by set topic
 	devices []string           // topics of devices: what is sent below them is answered
@@ -63,9 +64,9 @@ type commands struct {
 	live    chan *mqttcore.Message
 }
 
-func newCommands(b *mqttcore.Broker, log *slog.Logger) *commands {
+func newCommands(b *mqttcore.Broker, clock *clock, log *slog.Logger) *commands {
 	return &commands{
-		broker: b, log: log,
+		broker: b, clock: clock, log: log,
 		targets: map[string]*target{},
 		ready:   make(chan struct{}),
 		settled: make(chan uint64, commandWindow),
@@ -238,7 +239,7 @@ func (c *commands) listen(m *mqttcore.Message) {
 
 // take reads one command from the log.
 func (c *commands) take(d *mqttcore.Delivery) {
-	o := &order{seq: d.Seq, target: c.targets[string(d.Topic)], at: d.At}
+	o := &order{seq: d.Seq, target: c.targets[string(d.Topic)], at: time.Now().Add(-d.Age)}
 	if o.target == nil {
 		c.unknown(o, string(d.Topic))
 		return
@@ -282,7 +283,7 @@ func (c *commands) settle(o *order) {
 func (c *commands) answer(o *order, res adapters.Result) {
 	payload := resultPayload{
 		ID: o.id, OK: res.Err == nil, Value: res.Value,
-		Ms: res.Elapsed.Milliseconds(), Time: stamp(res.Time),
+		Ms: res.Elapsed.Milliseconds(), Time: stamp(c.clock.at(res.Time)),
 	}
 	if res.Err != nil {
 		payload.Error = res.Err.Error()

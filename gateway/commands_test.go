@@ -41,7 +41,7 @@ func TestCommandsOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := mqttcore.New(mqttcore.Config{Listen: []string{"tcp://127.0.0.1:0"}}, st, log)
-	c := newCommands(b, log)
+	c := newCommands(b, newClock(newToyMachine(), true, log), log)
 	c.answerFor("d")
 	g := group{stopLimit: stopLimit}
 	g.add(st)

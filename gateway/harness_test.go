@@ -337,6 +337,7 @@ type reading struct {
 	Unit    string          `json:"unit"`
 	Time    time.Time       `json:"time"`
 	Quality string          `json:"quality"`
+	Clock   string          `json:"clock"`
 }
 
 // simulate runs a simulated field until the test ends.

@@ -166,7 +166,7 @@ func (h *health) Status() web.Status {
 	}
 	return web.Status{
 		Clients: h.clients(),
-		Gateway: h.g.cfg.Gateway.ID, Version: cli.BuildVersion().Version, Started: h.g.started,
+		Gateway: h.g.cfg.Gateway.ID, Version: cli.BuildVersion().Version, Started: h.g.clock.at(h.g.started),
 		Lines: h.lines(), Devices: h.devices(), Upstreams: h.upstreams(),
 		Broker: web.Broker{
 			Clients: uint64(b.Connected), Sessions: uint64(b.Sessions), Subscriptions: uint64(b.Subscriptions),
@@ -205,13 +205,13 @@ func (h *health) devices() []web.Device {
 		for _, d := range p.Stats() {
 			measured[d.Name] = web.Device{
 				OK: d.Answers, Timeouts: d.Timeouts, CRCErrors: d.BadFrames, Exceptions: d.Exceptions,
-				LastOK: d.LastAnswer, P50Seconds: d.P50.Seconds(), P99Seconds: d.P99.Seconds(),
+				LastOK: h.g.clock.at(d.LastAnswer), P50Seconds: d.P50.Seconds(), P99Seconds: d.P99.Seconds(),
 			}
 		}
 	}
 	for _, u := range h.g.listeners {
 		for _, d := range u.Stats() {
-			measured[d.Name] = web.Device{OK: d.Matched, LastOK: d.LastMatch}
+			measured[d.Name] = web.Device{OK: d.Matched, LastOK: h.g.clock.at(d.LastMatch)}
 		}
 	}
 	out := make([]web.Device, 0, len(h.g.cfg.Devices))
@@ -223,7 +223,7 @@ func (h *health) devices() []web.Device {
 		w.Points = []web.Point{}
 		for _, p := range d.Points {
 			r, _ := h.g.board.of(p.Point)
-			wp := web.Point{Name: p.Name, Topic: p.Topic, Unit: p.Unit, Time: r.Time}
+			wp := web.Point{Name: p.Name, Topic: p.Topic, Unit: p.Unit, Time: h.g.clock.at(r.Time)}
 			if !r.Time.IsZero() {
 				wp.Quality = r.Quality.String()
 				if r.Quality == adapters.Good {
@@ -245,7 +245,7 @@ func (h *health) upstreams() []web.Upstream {
 			s.LastError = "" // of before: it would read as one of now
 		}
 		out = append(out, web.Upstream{
-			Name: h.g.cfg.Upstreams[i].Name, URL: h.g.cfg.Upstreams[i].URL, Connected: s.Connected, Since: s.Since,
+			Name: h.g.cfg.Upstreams[i].Name, URL: h.g.cfg.Upstreams[i].URL, Connected: s.Connected, Since: h.g.clock.at(s.Since),
 			LastError: s.LastError, BacklogMessages: s.Backlog, BacklogBytes: s.BacklogBytes,
 			OldestSeconds: s.OldestBacklog.Seconds(), Forwarded: s.Forwarded, Received: s.Received, DeadLettered: s.DeadLettered,
 			Dropped: s.Dropped,

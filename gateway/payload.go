@@ -10,9 +10,10 @@ import (
 // timeLayout is RFC 3339 in UTC with milliseconds.
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
-// appendReading appends the JSON payload of one reading. quotedUnit is the
-// point's unit as a JSON string, or empty.
-func appendReading(dst []byte, r adapters.Reading, quotedUnit string) []byte {
+// appendReading appends the JSON payload of one reading, with a mark where its
+// time is only estimated. quotedUnit is the point's unit as a JSON string, or
+// empty.
+func appendReading(dst []byte, r adapters.Reading, quotedUnit string, estimated bool) []byte {
 	value := r.Value
 	if r.Quality != adapters.Good {
 		value = adapters.Value{} // what is not known good is not a value
@@ -26,8 +27,11 @@ func appendReading(dst []byte, r adapters.Reading, quotedUnit string) []byte {
 	dst = append(dst, `,"time":"`...)
 	dst = r.Time.UTC().AppendFormat(dst, timeLayout)
 	dst = append(dst, `","quality":"`...)
-	dst = append(dst, r.Quality.String()...)
-	return append(dst, `"}`...)
+	dst = append(append(dst, r.Quality.String()...), '"')
+	if estimated {
+		dst = append(dst, estimatedMark...)
+	}
+	return append(dst, '}')
 }
 
 // quoteJSON gives s as a JSON string, or nothing for "".

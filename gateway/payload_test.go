@@ -26,7 +26,7 @@ func TestReadingPayload(t *testing.T) {
 			`{"value":"x","unit":"a\"b","time":"2026-11-22T10:00:00.123Z","quality":"good"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := appendReading(nil, c.r, quoteJSON(c.unit))
+			got := appendReading(nil, c.r, quoteJSON(c.unit), false)
 			if string(got) != c.want {
 				t.Errorf("%s\nwant %s", got, c.want)
 			}

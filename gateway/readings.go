@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +44,7 @@ type news struct {
 type readings struct {
 	broker  *mqttcore.Broker
 	board   *board
+	clock   *clock
 	log     *slog.Logger
 	bare    bool // payload = "value"
 	outlets map[*adapters.Point]outlet
@@ -49,6 +52,8 @@ type readings struct {
 	availability map[string]string
 	// onBack is called when a device answers again; it must not block.
 	onBack map[string]func()
+	// estimated are the readings that are retained with an estimated time.
+	estimated map[*adapters.Point]adapters.Reading
 
 	ready chan struct{}
 	more  chan struct{} // holds one token while news waits
@@ -63,12 +68,13 @@ type readings struct {
 	broken   atomic.Bool   // the last publish was refused
 }
 
-func newReadings(b *mqttcore.Broker, board *board, bare bool, log *slog.Logger) *readings {
+func newReadings(b *mqttcore.Broker, board *board, clock *clock, bare bool, log *slog.Logger) *readings {
 	return &readings{
-		broker: b, board: board, log: log, bare: bare,
+		broker: b, board: board, clock: clock, log: log, bare: bare,
 		outlets:      map[*adapters.Point]outlet{},
 		availability: map[string]string{},
 		onBack:       map[string]func(){},
+		estimated:    map[*adapters.Point]adapters.Reading{},
 		ready:        make(chan struct{}),
 		more:         make(chan struct{}, 1),
 		window:       make(chan struct{}, publishWindow),
@@ -118,10 +124,14 @@ func (r *readings) pushLocked(n news) {
 // Run publishes until ctx ends, then empties the queue within a bound.
 func (r *readings) Run(ctx context.Context) error {
 	close(r.ready)
+	learned := r.clock.learned
 	for {
 		select {
 		case <-r.more:
 			r.publishAll(ctx)
+		case <-learned:
+			learned = nil
+			r.correct(ctx)
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
 			defer cancel()
@@ -151,6 +161,18 @@ func (r *readings) publishAll(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// correct publishes what is retained with an estimated time again, with the
+// right one. It comes before all that was read since.
+func (r *readings) correct(ctx context.Context) {
+	last := slices.SortedFunc(maps.Values(r.estimated), func(a, b adapters.Reading) int { return a.Time.Compare(b.Time) })
+	for _, reading := range last {
+		if !r.publish(ctx, news{reading: reading}) {
+			return
+		}
+	}
+	r.estimated = nil
 }
 
 // publish hands one piece of news to the broker. It reports false when ctx
@@ -208,9 +230,27 @@ func (r *readings) message(n news) (mqttcore.Message, bool) {
 		}
 		m.Payload = []byte(n.reading.Value.String())
 	} else {
-		m.Payload = appendReading(make([]byte, 0, 128), n.reading, out.quotedUnit)
+		r.stamp(&m, n.reading, out.quotedUnit)
 	}
 	return m, true
+}
+
+// stamp writes the payload with its time, and what is needed to correct that
+// later where it is only estimated.
+func (r *readings) stamp(m *mqttcore.Message, reading adapters.Reading, quotedUnit string) {
+	_, known := r.clock.Wall()
+	taken := reading.Time
+	reading.Time = r.clock.at(taken)
+	m.Payload = appendReading(make([]byte, 0, 128), reading, quotedUnit, !known)
+	if known {
+		delete(r.estimated, reading.Point)
+		return
+	}
+	m.Properties.User = []mqttcore.UserProperty{{Key: takenProperty, Value: takenValue(r.clock.BootID(), r.clock.taken(taken))}}
+	if m.Retain {
+		reading.Time = taken
+		r.estimated[reading.Point] = reading
+	}
 }
 
 // settle waits until the broker has answered for every publish.

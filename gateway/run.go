@@ -46,7 +46,7 @@ func run(ctx context.Context, o cli.RunOptions) error {
 	}
 	asRead := *cfg // the simulated field puts its ports into the other
 	asRead.Lines = slices.Clone(cfg.Lines)
-	g, err := newGateway(cfg, board, log)
+	g, err := newGateway(cfg, thisMachine(), board, log)
 	if err != nil {
 		return err
 	}
@@ -92,6 +92,7 @@ type gateway struct {
 	log     *slog.Logger
 	started time.Time
 
+	clock      *clock
 	durability durability
 	store      *store.Store
 	broker     *mqttcore.Broker
@@ -111,7 +112,7 @@ type gateway struct {
 
 // newGateway builds everything the configuration asks for. It opens the
 // durable log and the simulated field; nothing runs yet.
-func newGateway(cfg *config.Config, b *board, log *slog.Logger) (*gateway, error) {
+func newGateway(cfg *config.Config, m machine, b *board, log *slog.Logger) (*gateway, error) {
 	g := &gateway{
 		cfg: cfg, log: log, board: b, started: time.Now(),
 		pollers: map[string]*modbus.Poller{}, listeners: map[string]*uart.Listener{},
@@ -121,19 +122,23 @@ func newGateway(cfg *config.Config, b *board, log *slog.Logger) (*gateway, error
 		return nil, err
 	}
 	opts := cfg.Store
-	opts.Log = log
+	g.clock = newClock(m, cfg.Gateway.Clock == config.ClockTrusted, log)
+	opts.Log, opts.Clock = log, g.clock
 	g.durability = settle(&opts, cfg, log)
 	if g.store, err = store.Open(opts); err != nil {
 		return nil, err
 	}
+	g.clock.recall(g.store.Known())
 	cfg.Broker.Version = cli.BuildVersion().Version
 	g.broker = mqttcore.New(cfg.Broker, g.store, log)
-	g.readings = newReadings(g.broker, b, cfg.Gateway.Payload == config.PayloadValue, log)
-	g.commands = newCommands(g.broker, log)
+	g.readings = newReadings(g.broker, b, g.clock, cfg.Gateway.Payload == config.PayloadValue, log)
+	g.commands = newCommands(g.broker, g.clock, log)
 	g.health = newHealth(g)
 	g.web = web.New(cfg.Web, g.health, log)
+	late := corrector{g.clock, g.store.WallOf}
 	for i := range cfg.Upstreams {
 		up := cfg.Upstreams[i].Config
+		up.Rewrite = late.correct
 		up.Availability = g.health.availability()
 		g.links = append(g.links, bridge.New(up, g.broker, log))
 	}
@@ -153,7 +158,7 @@ func newGateway(cfg *config.Config, b *board, log *slog.Logger) (*gateway, error
 	g.group.stopLimit = stopLimit
 	g.group.add(g.store)
 	g.group.add(g.broker)
-	consumers := []task{g.readings, g.commands}
+	consumers := []task{g.clock, g.readings, g.commands}
 	for _, l := range g.links {
 		consumers = append(consumers, l)
 	}

@@ -82,7 +82,7 @@ func (m *Message) remembered(done func(error)) func(error) {
 func (r *router) compose(m *Message) *publication {
 	r.b.count.inprocess.add(1)
 	r.name = append(r.name[:0], m.Topic...)
-	r.props = appendProperties(r.props[:0], &m.Properties)
+	r.props = AppendProperties(r.props[:0], &m.Properties)
 	r.current = publication{topic: r.name, payload: m.Payload, props: r.props, qos: m.QoS, retain: m.Retain,
 		hasExpiry: m.Properties.HasExpiry, expiry: m.Properties.Expiry, live: m.Live, origin: m.Origin}
 	if m.Inbox != nil {

@@ -312,8 +312,9 @@ func ParseProperties(raw []byte) (Properties, error) {
 	return p, err
 }
 
-// appendProperties encodes what travels, without expiry.
-func appendProperties(dst []byte, p *Properties) []byte {
+// AppendProperties appends p as ParseProperties reads it: what travels with a
+// message, without its expiry.
+func AppendProperties(dst []byte, p *Properties) []byte {
 	var w packet.Properties
 	if p.UTF8 {
 		w.SetUint(packet.PropPayloadFormat, 1)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sluice/mqttcore/packet"
+	"sluice/mqttcore"
 	"sluice/mqttcore/store"
 )
 
@@ -32,7 +32,7 @@ type queuedMessage struct {
 }
 
 type queueProperties struct {
-	PayloadFormat   *byte       `json:"payload_format,omitempty"`
+	UTF8            bool        `json:"utf8,omitempty"` // payload format indicator
 	ContentType     string      `json:"content_type,omitempty"`
 	ResponseTopic   string      `json:"response_topic,omitempty"`
 	CorrelationData []byte      `json:"correlation_data_base64,omitempty"`
@@ -139,21 +139,13 @@ func messageOf(d *store.Delivery) *queuedMessage {
 
 // propertiesOf decodes the properties that travel with a message.
 func propertiesOf(raw []byte) *queueProperties {
-	if len(raw) == 0 {
+	p, err := mqttcore.ParseProperties(raw)
+	if err != nil || len(raw) == 0 {
 		return nil
 	}
-	var p packet.Properties
-	if p.DecodeRaw(raw, packet.PUBLISH) != nil {
-		return nil
-	}
-	q := &queueProperties{
-		ContentType: string(p.ContentType), ResponseTopic: string(p.ResponseTopic), CorrelationData: p.CorrelationData,
-	}
-	if p.Has(packet.PropPayloadFormat) {
-		q.PayloadFormat = &p.PayloadFormat
-	}
+	q := &queueProperties{UTF8: p.UTF8, ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.Correlation}
 	for _, u := range p.User {
-		q.User = append(q.User, [2]string{string(u.Key), string(u.Value)})
+		q.User = append(q.User, [2]string{u.Key, u.Value})
 	}
 	return q
 }

@@ -48,7 +48,17 @@ type Gateway struct {
 	Base    string  // prefix of relative topics without a trailing slash; "" for none
 	Data    string  // folder of everything that must survive; absolute if the file's path is
 	Payload Payload // how readings are written
+	Clock   Clock   // when the time of day is taken for right
 }
+
+// Clock says when the machine's time of day is taken for right.
+type Clock string
+
+// The ways to take the machine's time of day.
+const (
+	ClockAuto    Clock = "auto"    // when the machine says that it was set
+	ClockTrusted Clock = "trusted" // always
+)
 
 // Payload is the form of a published reading.
 type Payload string

@@ -110,7 +110,7 @@ func TestEmptyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Gateway{ID: host, Data: "/etc/sluice/data", Payload: PayloadJSON}); cfg.Gateway != want {
+	if want := (Gateway{ID: host, Data: "/etc/sluice/data", Payload: PayloadJSON, Clock: ClockAuto}); cfg.Gateway != want {
 		t.Errorf("gateway %+v, want %+v", cfg.Gateway, want)
 	}
 	if cfg.Web.Listen != "127.0.0.1:8080" || !cmp.Equal(cfg.Broker.Listen, []string{"tcp://127.0.0.1:1883"}) {

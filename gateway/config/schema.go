@@ -65,15 +65,19 @@ type rawGateway struct {
 	node
 	id, base, data string
 	payload        Payload
+	clock          Clock
 }
 
-func newGateway(n node) rawGateway { return rawGateway{node: n, payload: PayloadJSON} }
+func newGateway(n node) rawGateway {
+	return rawGateway{node: n, payload: PayloadJSON, clock: ClockAuto}
+}
 
 var gatewayTable = table[rawGateway]{
 	key("id", name("the gateway"), func(g *rawGateway) *string { return &g.id }),
 	key("base", topicBase, func(g *rawGateway) *string { return &g.base }),
 	key("data", text("the path of a folder"), func(g *rawGateway) *string { return &g.data }),
 	key("payload", oneOf(PayloadJSON, PayloadValue), func(g *rawGateway) *Payload { return &g.payload }),
+	key("clock", oneOf(ClockAuto, ClockTrusted), func(g *rawGateway) *Clock { return &g.clock }),
 }
 
 type rawBroker struct {

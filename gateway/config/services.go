@@ -18,7 +18,7 @@ import (
 // the folder.
 func (b *binder) buildGateway(f *rawFile, cfg *Config) {
 	g := &f.gateway
-	cfg.Gateway = Gateway{ID: g.id, Base: g.base, Data: g.data, Payload: g.payload}
+	cfg.Gateway = Gateway{ID: g.id, Base: g.base, Data: g.data, Payload: g.payload, Clock: g.clock}
 	if g.id == "" && b.fine(g.at("id")) {
 		cfg.Gateway.ID = hostName()
 	}

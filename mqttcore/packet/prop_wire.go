@@ -22,25 +22,17 @@ func (p *Properties) Decode(b []byte, of Type) (n int, err error) {
 		return 0, malformed(of, "properties are cut short")
 	}
 	n = width + int(size)
-	if err := p.DecodeRaw(b[width:n:n], of); err != nil {
-		return 0, err
-	}
-	return n, nil
-}
-
-// DecodeRaw is Decode for a list without its length, as Publish.RawProps has it.
-func (p *Properties) DecodeRaw(list []byte, of Type) error {
-	for len(list) > 0 {
+	for list := b[width:n:n]; len(list) > 0; {
 		took, err := p.decodeOne(list, of)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		list = list[took:]
 	}
 	if p.Has(PropAuthData) && !p.Has(PropAuthMethod) {
-		return violation(of, "authentication data without an authentication method")
+		return 0, violation(of, "authentication data without an authentication method")
 	}
-	return nil
+	return n, nil
 }
 
 // decodeOne reads the property at the start of b and gives its length.

@@ -68,6 +68,7 @@ const maxEpochs = 64
 type storeClock struct {
 	clock  Clock
 	offset int64 // store time = boot clock + offset, ms; fixed by start
+	before Known // fixed by start
 	list   atomic.Pointer[[]epoch]
 }
 
@@ -87,6 +88,7 @@ func (c *storeClock) start(last uint64) {
 	now := last
 	if all := c.epochs(); len(all) > 0 {
 		e := all[len(all)-1]
+		c.before = Known{Wall: c.wallAt(last), Boot: e.bootID == id && id != "" && e.synced}
 		switch {
 		case e.bootID == id && id != "":
 			now = max(last, uint64(max(0, boot-e.boot)))
@@ -100,6 +102,12 @@ func (c *storeClock) start(last uint64) {
 
 func (c *storeClock) now() uint64 {
 	return uint64(max(0, c.clock.Boot().Milliseconds()+c.offset))
+}
+
+// age is how long ago a store time was.
+func (c *storeClock) age(at uint64) time.Duration {
+	now := c.now()
+	return time.Duration(now-min(now, at)) * time.Millisecond
 }
 
 // add takes an epoch. One that only corrects the wall clock of the same boot
@@ -153,6 +161,28 @@ func (c *storeClock) wallAt(ms uint64) time.Time {
 		}
 	}
 	return time.UnixMilli(int64(ms))
+}
+
+// Known is what a store had on record of the time when it was opened.
+type Known struct {
+	Wall time.Time // newest wall time, known or estimated; zero: none
+	Boot bool      // Wall could be trusted before in this boot of the machine
+}
+
+// Known reports what was on record of the time when the store was opened.
+func (s *Store) Known() Known { return s.clock.before }
+
+// WallOf is the wall time of a moment in this or an earlier boot of the machine;
+// false where the clock could not be trusted at any time in that boot, or the
+// boot is long forgotten (there were 64 and more since).
+func (s *Store) WallOf(bootID string, boot time.Duration) (time.Time, bool) {
+	all := s.clock.epochs()
+	for i := len(all) - 1; i >= 0 && bootID != ""; i-- {
+		if e := &all[i]; e.bootID == bootID && e.synced {
+			return time.UnixMilli(e.wall + boot.Milliseconds() - e.boot), true
+		}
+	}
+	return time.Time{}, false
 }
 
 func (e *epoch) append(b []byte) []byte {

@@ -84,6 +84,7 @@ func TestExpiry(t *testing.T) {
 			t.Errorf("%d s remain", d.Expiry)
 		}
 		equal(t, "at", d.At.Round(time.Second).Equal(noon), true)
+		equal(t, "age", d.Age.Round(time.Second), 20*time.Second)
 	}
 	equal(t, "expired", r.Stats().Dropped[store.ReasonExpired], 1)
 	equal(t, "oldest", q.Oldest().Round(time.Second), 20*time.Second)
@@ -149,6 +150,42 @@ func TestTimeIsCorrectedLater(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 	equal(t, "at", d.At.UTC().Round(time.Second), noon.Add(-time.Minute))
+}
+
+// The time of day of a moment is known for boots in which the clock was set, also
+// afterwards, and for no other.
+func TestWallOf(t *testing.T) {
+	clock := &hands{wall: time.Unix(1000, 0), id: "never set", boot: time.Minute}
+	o := options(simfs.New())
+	o.Clock = clock
+	r := start(t, o)
+	equal(t, "on record", r.Known(), store.Known{})
+	r.session("a")
+	r.stop()
+	clock.reboot("set later", time.Unix(500, 0), false)
+	r = start(t, o)
+	equal(t, "known in this boot", r.Known().Boot, false)
+	r.session("b")
+	r.stop()
+	clock.set(noon, true)
+	r = start(t, o)
+	r.session("c")
+	r.stop()
+	r = start(t, o)
+	equal(t, "known in this boot", r.Known().Boot, true)
+	r.stop()
+	clock.reboot("third", time.Unix(0, 0), false)
+	r = start(t, o)
+	equal(t, "known in this boot", r.Known().Boot, false)
+	equal(t, "newest", r.Known().Wall.Round(time.Minute).UTC(), noon)
+	for _, c := range []struct {
+		boot string
+		want time.Time
+	}{{"never set", time.Time{}}, {"third", time.Time{}}, {"", time.Time{}}, {"set later", noon.Add(-4 * time.Second)}} {
+		got, known := r.WallOf(c.boot, time.Second) // it was set 5 s after its start
+		equal(t, c.boot, got.UTC(), c.want)
+		equal(t, c.boot, known, !c.want.IsZero())
+	}
 }
 
 func TestAwayCountsAcrossReopen(t *testing.T) {

@@ -146,8 +146,7 @@ func (i *Inspection) Queues() ([]QueueInfo, error) {
 		}
 		if q.Queued > 0 {
 			err := i.each(o.ID, func(_ *Delivery, at uint64) error {
-				now := i.s.clock.now()
-				q.Oldest = time.Duration(now-min(now, at)) * time.Millisecond
+				q.Oldest = i.s.clock.age(at)
 				return errEnough
 			})
 			if err != nil && err != errEnough {
@@ -220,7 +219,7 @@ func (q *Queue) each(at uint64, take func(*Delivery, uint64) error) (uint64, err
 			continue // it was found with the segment
 		}
 		d.Sent, d.Released = h.seq <= q.ses.sent, m == markReleased
-		d.At = q.s.clock.wallAt(sent)
+		d.At, d.Age = q.s.clock.wallAt(sent), q.s.clock.age(sent)
 		if d.HasExpiry {
 			d.Expiry = q.s.clock.left(sent, d.Expiry)
 		}
@@ -305,8 +304,7 @@ func (i *Inspection) Log() (LogInfo, error) {
 	if i.r.from > 0 {
 		h, ok, err := i.s.readHeader(snapName(i.r.from), snapMagic)
 		if err == nil && ok {
-			now := i.s.clock.now()
-			l.Covered = time.Duration(now-min(now, h.time)) * time.Millisecond
+			l.Covered = i.s.clock.age(h.time)
 		}
 	}
 	aside, err := i.dir.List(quarantineFolder)

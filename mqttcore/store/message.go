@@ -74,6 +74,9 @@ type Delivery struct {
 	// At is when the message was appended, by the best wall clock known now:
 	// once the clock has been set it is right for the whole boot.
 	At time.Time
+	// Age is how long ago that was, by store time: no set of the wall clock
+	// makes a message older.
+	Age time.Duration
 }
 
 // PacketID is the MQTT packet identifier that belongs to a sequence number:

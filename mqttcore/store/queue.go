@@ -137,7 +137,7 @@ func (q *Queue) next(d *Delivery, peek bool) (bool, error) {
 			continue
 		}
 		d.Released = state == markReleased
-		d.At = q.s.clock.wallAt(at)
+		d.At, d.Age = q.s.clock.wallAt(at), q.s.clock.age(at)
 		if d.HasExpiry {
 			if d.Expiry = q.s.clock.left(at, d.Expiry); d.Expiry == 0 {
 				// What is already on its way is finished (MQTT 5, 4.4).
@@ -318,8 +318,7 @@ func (q *Queue) Oldest() time.Duration {
 			return 0
 		}
 	}
-	now := q.s.now()
-	return time.Duration(now-min(now, at)) * time.Millisecond
+	return q.s.clock.age(at)
 }
 
 // Ack settles a delivery: PUBACK or PUBCOMP came. It counts in memory at once
