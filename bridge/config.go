@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -87,9 +86,12 @@ type Config struct {
 	// QueueMaxBytes bounds what waits in the log for this link, in bytes;
 	// beyond it the oldest go. 0: only the log's own bound holds.
 	QueueMaxBytes int64
-	// TLS is used for mqtts:// and wss://; nil is the system's trust store.
-	// The server name is taken from URL where it has none.
-	TLS *tls.Config
+	// TLS is for mqtts:// and wss://.
+	TLS TLS
+	// Proxy is http://, https:// or socks5:// with a host, perhaps a port and
+	// perhaps a user name and password; empty: what HTTPS_PROXY, ALL_PROXY and
+	// NO_PROXY say; NoProxy: none.
+	Proxy string
 	// Via marks messages that come down with a user property, by which a
 	// message is known and ignored that comes down a second time. A single
 	// link needs none, as the upstream does not send us our own messages.
@@ -131,6 +133,11 @@ func (c *Config) Validate() error {
 	}
 	if _, err := parseURL(c.URL); err != nil {
 		bad("url", "%w", err)
+	}
+	if c.Proxy != "" {
+		if err := CheckProxy(c.Proxy); err != nil {
+			bad("proxy", "%w", err)
+		}
 	}
 	if v := c.Version; v != 0 && v != 3 && v != 5 {
 		bad("version", "%d is neither 5 nor 3, which is MQTT 3.1.1", v)

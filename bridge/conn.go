@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,8 +28,9 @@ const (
 // packet where the connection is a sync.Locker.
 type conn struct {
 	net.Conn
-	r    *bufio.Reader
-	left int // bytes of the current packet that were not read yet
+	r     *bufio.Reader
+	left  int  // bytes of the current packet that were not read yet
+	fresh bool // nothing was read yet
 
 	mu      sync.Mutex
 	pending []byte
@@ -39,7 +41,7 @@ type conn struct {
 }
 
 func newConn(c net.Conn) *conn {
-	return &conn{Conn: c, r: bufio.NewReaderSize(c, 16<<10), over: make(chan struct{})}
+	return &conn{Conn: c, r: bufio.NewReaderSize(c, 16<<10), fresh: true, over: make(chan struct{})}
 }
 
 // fail notes why the connection ended, where nothing was noted yet, and
@@ -99,6 +101,12 @@ func (c *conn) next() ([]byte, error) {
 
 // frame waits for the next packet and returns its size with its header.
 func (c *conn) frame() (int, error) {
+	if c.fresh {
+		c.fresh = false
+		if err := c.foreign(); err != nil {
+			return 0, err
+		}
+	}
 	n := 0
 	for i := 1; ; i++ {
 		b, err := c.r.Peek(i + 1)
@@ -118,6 +126,22 @@ func (c *conn) frame() (int, error) {
 		return 0, fmt.Errorf("the upstream sent a packet of %d bytes although we allow %d", n, maxInbound)
 	}
 	return n, nil
+}
+
+// foreign knows the first bytes of what is spoken on ports that are taken for
+// one of MQTT.
+func (c *conn) foreign() error {
+	first, err := c.r.Peek(2)
+	if err != nil {
+		return nil // the caller sees it
+	}
+	switch string(first) {
+	case "\x15\x03": // an alert of TLS
+		return errors.New("TLS is spoken there: use mqtts:// or wss://")
+	case "HT":
+		return errors.New("HTTP is spoken there: use ws:// or wss://, or the port for MQTT")
+	}
+	return nil
 }
 
 // Lock begins the writing of packets.

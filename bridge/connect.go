@@ -155,14 +155,6 @@ func (l *Link) refused(err error, c *conn) (outcome, error) {
 		}
 		return rejected, no
 	}
-	if closedByPeer(err) {
-		// No reason is given by a server that does not know our version.
-		text := "the upstream closed the connection on our CONNECT"
-		if l.cfg.version() == packet.V5 {
-			text += ": if it speaks MQTT 3.1.1 only, set version = 3"
-		}
-		return rejected, errors.New(text)
-	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return rejected, fmt.Errorf("no CONNACK within %v", handshakeTimeout)
 	}
@@ -173,7 +165,33 @@ func (l *Link) refused(err error, c *conn) (outcome, error) {
 		}
 	default:
 	}
+	e, bad := parseURL(l.cfg.URL)
+	if bad == nil && e.tls() {
+		// In TLS 1.3 a refused certificate shows only now.
+		if worded := l.cfg.TLS.word(err, e); worded != err {
+			return rejected, worded
+		}
+	}
+	if closedByPeer(err) {
+		return rejected, errors.New("the upstream closed the connection on our CONNECT" + l.suspicions(e))
+	}
 	return rejected, fmt.Errorf("before CONNACK: %w", err)
+}
+
+// suspicions says what may be wrong where a server gives no reason.
+func (l *Link) suspicions(e endpoint) string {
+	text := ""
+	if e.tls() {
+		// An alert may be lost with the connection.
+		text += ": if it demands a certificate, give it in cert and key"
+		if l.cfg.TLS.Cert != "" {
+			text = ": perhaps it refuses our certificate in " + l.cfg.TLS.Cert
+		}
+	}
+	if l.cfg.version() == packet.V5 {
+		text += ": if it speaks MQTT 3.1.1 only, set version = 3"
+	}
+	return text
 }
 
 // use subscribes, says that we are here and forwards until the connection is

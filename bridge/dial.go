@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -26,16 +27,41 @@ const (
 // errUnreached marks errors of an attempt that nobody answered.
 var errUnreached = errors.New("not reached")
 
-// dial connects to the upstream, TLS and WebSocket included.
-func dial(ctx context.Context, e endpoint, conf *tls.Config) (net.Conn, error) {
+// dial connects to the upstream: by the proxy where there is one, TLS and
+// WebSocket included.
+func dial(ctx context.Context, cfg *Config) (net.Conn, error) {
+	e, err := parseURL(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("url %w", err)
+	}
+	by, err := proxyTo(cfg.Proxy, e.addr)
+	if err != nil {
+		return nil, err
+	}
+	tcp := func(ctx context.Context) (net.Conn, error) {
+		if by != nil {
+			return reachBy(ctx, by, e.addr)
+		}
+		return reach(ctx, e.addr)
+	}
+	var conf *tls.Config
+	files := cfg.tlsFor(e)
+	if e.tls() {
+		if conf, err = files.Load(); err != nil {
+			return nil, err
+		}
+		conf.ServerName = cmp.Or(conf.ServerName, e.host)
+	}
 	if e.url != "" {
-		return dialWebSocket(ctx, e, conf)
+		c, err := dialWebSocket(ctx, e, conf, tcp)
+		return c, files.word(err, e)
 	}
-	tcp, err := reach(ctx, e.addr)
+	c, err := tcp(ctx)
 	if err != nil || !e.tls() {
-		return tcp, err
+		return c, err
 	}
-	return secure(ctx, tcp, e, conf)
+	secured, err := secure(ctx, c, conf)
+	return secured, files.word(err, e)
 }
 
 // reach makes the TCP connection.
@@ -51,10 +77,10 @@ func reach(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 // secure does the TLS handshake.
-func secure(ctx context.Context, tcp net.Conn, e endpoint, conf *tls.Config) (net.Conn, error) {
+func secure(ctx context.Context, tcp net.Conn, conf *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	c := tls.Client(tcp, tlsConfig(e, conf))
+	c := tls.Client(tcp, conf)
 	if err := c.HandshakeContext(ctx); err != nil {
 		tcp.Close()
 		return nil, fmt.Errorf("TLS handshake: %w", err)
@@ -62,33 +88,14 @@ func secure(ctx context.Context, tcp net.Conn, e endpoint, conf *tls.Config) (ne
 	return c, nil
 }
 
-func tlsConfig(e endpoint, conf *tls.Config) *tls.Config {
-	if conf == nil {
-		conf = &tls.Config{}
-	}
-	conf = conf.Clone()
-	if conf.ServerName == "" {
-		conf.ServerName = e.host
-	}
-	if conf.MinVersion == 0 {
-		conf.MinVersion = tls.VersionTLS12
-	}
-	return conf
-}
-
 // dialWebSocket makes a WebSocket connection with the subprotocol "mqtt"
 // (MQTT 5.0, 6).
-func dialWebSocket(ctx context.Context, e endpoint, conf *tls.Config) (net.Conn, error) {
+func dialWebSocket(ctx context.Context, e endpoint, conf *tls.Config, tcp func(context.Context) (net.Conn, error)) (net.Conn, error) {
 	tr := &http.Transport{
-		Proxy:             http.ProxyFromEnvironment,
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			return reach(ctx, addr)
-		},
-	}
-	if e.tls() {
-		tr.TLSClientConfig = tlsConfig(e, conf)
-		tr.TLSHandshakeTimeout = handshakeTimeout
+		DisableKeepAlives:   true,
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return tcp(ctx) },
+		TLSClientConfig:     conf,
+		TLSHandshakeTimeout: handshakeTimeout,
 	}
 	shake, cancel := context.WithTimeout(ctx, reachTimeout+2*handshakeTimeout)
 	defer cancel()

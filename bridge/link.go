@@ -148,13 +148,7 @@ func New(cfg Config, b *mqttcore.Broker, log *slog.Logger) *Link {
 		cfg: cfg, broker: b, log: log.With("upstream", cfg.Name), ready: make(chan struct{}),
 		backoff: newBackoff(), pace: newPace(&cfg),
 	}
-	l.dial = func(ctx context.Context) (net.Conn, error) {
-		e, err := parseURL(cfg.URL)
-		if err != nil {
-			return nil, fmt.Errorf("url %w", err)
-		}
-		return dial(ctx, e, cfg.tlsFor(e))
-	}
+	l.dial = func(ctx context.Context) (net.Conn, error) { return dial(ctx, &l.cfg) }
 	return l
 }
 

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"crypto/tls"
 	"fmt"
 	"maps"
 	"slices"
@@ -113,17 +112,10 @@ func (c *Config) validateProfile(bad func(field, format string, args ...any)) {
 }
 
 // tlsFor returns the TLS settings for an endpoint.
-func (c *Config) tlsFor(e endpoint) *tls.Config {
-	alpn := c.profile().alpn
-	if alpn == "" || e.scheme != "mqtts" || !strings.HasSuffix(e.addr, ":443") {
-		return c.TLS
+func (c *Config) tlsFor(e endpoint) TLS {
+	t := c.TLS
+	if alpn := c.profile().alpn; t.ALPN == "" && e.scheme == "mqtts" && strings.HasSuffix(e.addr, ":443") {
+		t.ALPN = alpn
 	}
-	conf := &tls.Config{}
-	if c.TLS != nil {
-		conf = c.TLS.Clone()
-	}
-	if len(conf.NextProtos) == 0 {
-		conf.NextProtos = []string{alpn}
-	}
-	return conf
+	return t
 }

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"sluice/bridge"
 )
 
 // address wants the number of a register or a bit; which numbers are good
@@ -49,11 +51,11 @@ func checkPort(port string, least int) error {
 	return nil
 }
 
-// upstreamURL wants mqtt://host or mqtt://host:port. A password in it is
-// refused and never repeated.
+// upstreamURL wants mqtt://, mqtts://, ws:// or wss:// and a host. A password in
+// it is refused and never repeated.
 func upstreamURL(b *binder, path string, v any) (string, bool) {
 	s, isText := v.(string)
-	const expected = `a URL such as "mqtt://mq.example.com:1883"`
+	const expected = `a URL such as "mqtts://mq.example.com:8883"`
 	if !isText {
 		b.mismatch(path, v, expected)
 		return "", false
@@ -77,16 +79,43 @@ func checkUpstreamURL(s string) error {
 		return fmt.Errorf("%q: %w", s, fault.Err)
 	case err != nil:
 		return err
-	case u.Scheme != "mqtt":
-		return fmt.Errorf("%q does not begin with mqtt://", s)
-	case u.Hostname() == "":
+	case u.Hostname() == "" && (u.Scheme == "mqtt" || u.Scheme == "mqtts" || u.Scheme == "ws" || u.Scheme == "wss"):
 		return fmt.Errorf("%q names no host", s)
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
-		return fmt.Errorf("%q has more than a host and a port", s)
-	case u.Port() != "":
+	}
+	switch u.Scheme {
+	case "mqtt", "mqtts":
+		if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("%q has more than a host and a port, which only ws:// and wss:// may", s)
+		}
+	case "ws", "wss":
+		if u.Fragment != "" {
+			return fmt.Errorf("%q has a fragment", s)
+		}
+	case "tcp", "ssl", "tls":
+		return fmt.Errorf("%q: write mqtt:// for TCP and mqtts:// for TLS", s)
+	default:
+		return fmt.Errorf("%q begins with none of mqtt:// mqtts:// ws:// wss://", s)
+	}
+	if u.Port() != "" {
 		return checkPort(u.Port(), 1)
 	}
 	return nil
+}
+
+// proxyURL wants the URL of a proxy or "none". It may hold a password, so it is
+// never repeated.
+func proxyURL(b *binder, path string, v any) (string, bool) {
+	s, isText := v.(string)
+	const expected = `a proxy such as "http://10.0.0.1:3128", "socks5://10.0.0.1:1080", or "none"`
+	if !isText {
+		b.mismatch(path, v, expected)
+		return "", false
+	}
+	if err := bridge.CheckProxy(s); err != nil {
+		b.secret(path, "", "expected %s: %v", expected, err)
+		return "", false
+	}
+	return s, true
 }
 
 // loopback reports whether host:port can be reached from this machine only.

@@ -68,6 +68,7 @@ func TestShipped(t *testing.T) {
 	}
 	certificate(t, dir, "server", time.Now().Add(50*day))
 	certificate(t, dir, "ca", time.Now().Add(50*day))
+	certificate(t, dir, "pi-cellar", time.Now().Add(50*day))
 	if _, err := mqttcore.SetUser(filepath.Join(dir, "users"), "panel", []byte("secret")); err != nil {
 		t.Fatal(err)
 	}

@@ -142,6 +142,7 @@ var webTable = table[rawWeb]{
 type rawUpstream struct {
 	node
 	name, url, clientID, username, passwordFile, prefix string
+	credential, ca, cert, key, alpn, serverName, proxy  string
 	version                                             int
 	keepAlive, sessionExpiry                            time.Duration
 	out, in                                             []string
@@ -168,6 +169,13 @@ var upstreamTable = table[rawUpstream]{
 	key("client_id", text("an MQTT client identifier"), func(u *rawUpstream) *string { return &u.clientID }),
 	key("username", text("a user name"), func(u *rawUpstream) *string { return &u.username }),
 	key("password_file", text("the path of a file that holds the password"), func(u *rawUpstream) *string { return &u.passwordFile }),
+	key("credential", checked("the name of a credential, as in LoadCredential= of the unit", checkCredential), func(u *rawUpstream) *string { return &u.credential }),
+	key("ca", text("the path of the certificates that vouch for the upstream"), func(u *rawUpstream) *string { return &u.ca }),
+	key("cert", text("the path of our certificate"), func(u *rawUpstream) *string { return &u.cert }),
+	key("key", text("the path of our certificate's key"), func(u *rawUpstream) *string { return &u.key }),
+	key("alpn", text("the name of a protocol"), func(u *rawUpstream) *string { return &u.alpn }),
+	key("server_name", text("the name in the upstream's certificate"), func(u *rawUpstream) *string { return &u.serverName }),
+	key("proxy", proxyURL, func(u *rawUpstream) *string { return &u.proxy }),
 	key("keepalive", duration(second, 18*hour), func(u *rawUpstream) *time.Duration { return &u.keepAlive }),
 	key("session_expiry", duration(second, 49710*day), func(u *rawUpstream) *time.Duration { return &u.sessionExpiry }),
 	key("out", filters, func(u *rawUpstream) *[]string { return &u.out }),
