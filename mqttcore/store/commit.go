@@ -37,6 +37,7 @@ func (s *Store) writeGroup(frames []*frame) (n int, err error) {
 		if err := s.roll(frames[0].info.ordinal); err != nil {
 			return 0, err
 		}
+		s.startRepack()
 	}
 	g := s.active
 	prev, ranges, begin := s.w.prev, len(g.ranges), g.off
@@ -129,6 +130,7 @@ func (s *Store) publish(g *segment, frames []*frame) {
 			moved = true
 		}
 		g.end = f.end().off()
+		g.dense += int64(f.info.length)
 		s.end = f.end()
 		s.w.ordinal += f.records
 		s.w.sinceSnap += uint64(len(f.buf))

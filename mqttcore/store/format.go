@@ -12,7 +12,8 @@ import (
 const (
 	blockSize      = 4096 // every frame begins on such a boundary
 	headerSize     = blockSize
-	formatVersion  = 1
+	formatVersion  = 2 // the newest
+	plainVersion   = 1 // of all files but packed segments
 	minSegmentSize = 64 << 10
 	maxSegmentSize = 16 << 20
 	maxSegment     = 1 << 39 // no id is as high; an LSN has 40 bits for it
@@ -79,7 +80,8 @@ func parseName(name, prefix, suffix string) (uint64, bool) {
 //	40  u64 ordinal of the first record
 //	48  u64 store time, ms
 //	56  u64 segment size
-//	64  zero
+//	64  u64 of a packed segment: the ordinal behind the run that it stands for, else 0
+//	72  zero
 //
 // A snapshot begins with the same block, with the magic "SLUICESN", its LSN for
 // the segment id and size 0. So does the file with the identity of the store,
@@ -95,17 +97,22 @@ type segHeader struct {
 	ordinal uint64
 	time    uint64
 	size    int64
+	until   uint64 // not 0: packed
 }
 
 func (h *segHeader) encode(magic string) []byte {
 	b := make([]byte, headerSize)
 	copy(b, magic)
-	le.PutUint32(b[8:], formatVersion)
+	le.PutUint32(b[8:], plainVersion)
+	if h.until > 0 {
+		le.PutUint32(b[8:], formatVersion)
+	}
 	copy(b[16:], h.store[:])
 	le.PutUint64(b[32:], h.id)
 	le.PutUint64(b[40:], h.ordinal)
 	le.PutUint64(b[48:], h.time)
 	le.PutUint64(b[56:], uint64(h.size))
+	le.PutUint64(b[64:], h.until)
 	le.PutUint32(b[12:], headerSum(b))
 	return b
 }
@@ -128,6 +135,9 @@ func decodeHeader(b []byte, magic string) (h segHeader, ok bool, err error) {
 	h.ordinal = le.Uint64(b[40:])
 	h.time = le.Uint64(b[48:])
 	h.size = int64(le.Uint64(b[56:]))
+	if le.Uint32(b[8:]) > plainVersion {
+		h.until = le.Uint64(b[64:])
+	}
 	if magic != segMagic {
 		return h, h.size == 0, nil
 	}

@@ -183,6 +183,7 @@ func (i *Inspection) each(sid SID, take func(*Delivery, uint64) error) error {
 		}
 		before := len(i.found.list)
 		q.reader.seek(makeLSN(g.id, int64(p.off)))
+		q.reader.name = g.name
 		for q.reader.pos < makeLSN(g.id, g.end) {
 			ok, err := q.reader.read(i.s, g, g.end)
 			if gone(err) || err == nil && !ok && i.vanished(g) {
@@ -197,6 +198,7 @@ func (i *Inspection) each(sid SID, take func(*Delivery, uint64) error) error {
 				return err
 			}
 		}
+		i.moved = i.moved || i.vanished(g)
 	}
 	return nil
 }
@@ -230,10 +232,10 @@ func (q *Queue) each(at uint64, take func(*Delivery, uint64) error) (uint64, err
 }
 
 // vanished says whether a segment is no longer what it was: the store has used
-// its file for another one.
+// its file for another one, or packed it.
 func (i *Inspection) vanished(g *segment) bool {
-	_, _, err := i.s.readHeader(segName(g.id), segMagic)
-	return gone(err)
+	h, ok, err := i.s.readHeader(g.name, segMagic)
+	return gone(err) || ok && h.ordinal != g.ordinal
 }
 
 // Drop is a loss on record.

@@ -96,6 +96,12 @@ func TestCrashFindsPlantedBugs(t *testing.T) {
 		"segment written again after a failed sync": {
 			{"commit.go", "\t\t\tretried = true\n\t\t\ts.poison(err)\n", "\t\t\tretried = true\n"},
 		},
+		"segments packed without a sync": {
+			{"pack.go", "return p.file.Datasync()", "return nil"},
+		},
+		"segments forgotten that were packed into another": {
+			{"survey.go", "s.withoutPacked(keep)", "keep"},
+		},
 		"recovered segment handed out without a sync": {
 			{"replay.go", "\tif g.id >= r.from.seg() {\n\t\t// What was read", "\tif false {\n\t\t// What was read"},
 		},

@@ -96,6 +96,7 @@ func (s *Store) setAside(g *segment, file File, from, to int64) {
 	}
 	s.damage = append(s.damage, place)
 	s.stats.CorruptFrames++
+	g.hurt = true
 	full := s.stats.QuarantinedBytes+to-from > quarantineMax
 	s.mu.Unlock()
 	s.log.Error("store: damage on the disk", "segment", segName(g.id), "offset", from, "bytes", to-from)

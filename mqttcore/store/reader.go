@@ -7,15 +7,17 @@ import (
 
 // reader goes through the frames of the log for one session.
 type reader struct {
-	frame []byte // header and records, without padding
-	off   int    // of the next record in it
-	lsn   LSN    // of the frame
-	time  uint64 // of the frame
-	pos   LSN    // of the frame after it
+	frame []byte   // header and records, without padding
+	off   int      // of the next record in it
+	lsn   LSN      // of the frame
+	time  uint64   // of the frame
+	pos   LSN      // of the frame after it
+	in    *segment // that pos was found in, or nil
 
 	// While the queue lags behind the ring.
 	file File
-	seg  uint64 // of file
+	name string   // of the file to read on in
+	seg  *segment // of file
 	buf  []byte
 }
 
@@ -27,6 +29,7 @@ func (r *reader) load(frame []byte, lsn LSN, time uint64, off int) {
 
 func (r *reader) seek(pos LSN) {
 	r.frame, r.off, r.pos = nil, 0, pos
+	r.in = nil
 }
 
 // rest gives back what only a lagging queue needs. A frame from the buffer must
@@ -91,9 +94,10 @@ func (s *Store) locate(r *reader, ses *session) (g *segment, limit int64) {
 		return nil, 0
 	}
 	g = s.segs[i]
-	if g.id > r.pos.seg() {
+	if g.id > r.pos.seg() || g.packed && r.in != g {
 		r.pos = makeLSN(g.id, headerSize)
 	}
+	r.in, r.name = g, g.name
 	ses.mu.Lock()
 	next := ses.next
 	ses.mu.Unlock()
@@ -115,13 +119,16 @@ func (s *Store) locate(r *reader, ses *session) (g *segment, limit int64) {
 // read loads the frame at r.pos from the disk. Where there is no sound one it
 // moves r.pos to the next that is, or to the end of the segment.
 func (r *reader) read(s *Store, g *segment, limit int64) (bool, error) {
-	if r.file == nil || r.seg != g.id {
+	if r.file == nil || r.seg != g {
 		r.rest()
-		f, err := s.fs.Open(segName(g.id))
+		f, err := s.fs.Open(r.name)
 		if err != nil {
 			return false, err
 		}
-		r.file, r.seg = f, g.id
+		r.file, r.seg = f, g
+		if !s.live(g) {
+			return false, nil // the name may be another one's by now
+		}
 	}
 	if r.buf == nil {
 		r.buf = readBuffers.Get().(*[frameTarget]byte)[:]
@@ -145,11 +152,7 @@ func (r *reader) read(s *Store, g *segment, limit int64) (bool, error) {
 		r.pos += LSN(f.size())
 		return true, nil
 	}
-	s.mu.Lock()
-	i := sort.Search(len(s.segs), func(i int) bool { return s.segs[i].id >= g.id })
-	live := i < len(s.segs) && s.segs[i] == g
-	s.mu.Unlock()
-	if !live {
+	if !s.live(g) {
 		return false, nil // recycled under the reader: locate goes on
 	}
 	next, _, err := probe(r.file, off+blockSize, limit, g.seed, r.buf)
@@ -159,6 +162,14 @@ func (r *reader) read(s *Store, g *segment, limit int64) (bool, error) {
 	s.setAside(g, r.file, off, next)
 	r.pos = makeLSN(g.id, next)
 	return false, nil
+}
+
+// live says whether a segment is part of the log.
+func (s *Store) live(g *segment) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := sort.Search(len(s.segs), func(i int) bool { return s.segs[i].id >= g.id })
+	return i < len(s.segs) && s.segs[i] == g
 }
 
 // probe looks for the next sound frame from off on; limit where there is none.

@@ -32,6 +32,7 @@ func newStore(o Options, lock io.Closer) *Store {
 		opt: o, fs: o.FS, log: o.Log, lock: lock,
 		ready: make(chan struct{}), kick: make(chan struct{}, 1),
 		snaps: make(chan snapshotJob, 1), done: make(chan snapshotResult, 1),
+		packs: make(chan *repackJob, 1), packed: make(chan repackResult, 1),
 		topics: map[string]uint32{},
 	}
 	s.frameMax = int(min(frameTarget, o.SegmentSize/4))
@@ -79,7 +80,6 @@ type recoverSeg struct {
 	sound  bool  // head is
 	begin  int64 // of the first frame
 	footed bool  // the segment was sealed
-	hurt   bool  // damage was found in it
 }
 
 func (s *Store) recover(r *recovery) error {
@@ -100,6 +100,7 @@ func (s *Store) recover(r *recovery) error {
 		if err := s.replay(r, g, stop, i+1 == len(r.segs)); err != nil {
 			return fmt.Errorf("%s: %w", segName(g.id), err)
 		}
+		r.read, r.ordinal = max(r.read, g.head.until), max(r.ordinal, g.head.until)
 		s.segs = append(s.segs, &g.segment)
 	}
 	s.missedAfter(r)

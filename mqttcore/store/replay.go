@@ -20,7 +20,7 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 		r.ordinal, r.prev = max(r.ordinal, next), 0
 		return nil
 	}
-	g.ranges = nil
+	g.ranges, g.dense = nil, 0
 	want, prev, chained := g.ordinal, uint32(0), false
 	// Below live all frames were durable and lie side by side.
 	live := int64(0)
@@ -43,6 +43,7 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 				s.stats.CorruptFrames++
 			}
 			want, prev, chained = f.ordinal+n, f.crc, true
+			g.dense += int64(f.length)
 			if makeLSN(g.id, off) >= r.from {
 				s.w.sinceSnap += uint64(f.size())
 			}

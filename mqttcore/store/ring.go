@@ -31,6 +31,16 @@ func (r *ring) push(f *frame) {
 	}
 }
 
+// dropTo forgets the frames up to the end of a segment.
+func (r *ring) dropTo(seg uint64) {
+	n := 0
+	for ; n < len(r.frames) && r.frames[n].lsn.seg() <= seg; n++ {
+		r.bytes -= cap(r.frames[n].buf)
+		r.frames[n] = nil
+	}
+	r.frames = r.frames[n:]
+}
+
 // covers says whether everything from pos on is in the ring.
 func (r *ring) covers(pos LSN) bool {
 	return len(r.frames) > 0 && r.frames[0].lsn <= pos

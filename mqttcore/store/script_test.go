@@ -98,6 +98,11 @@ func (x *script) step() {
 		for range 20 {
 			x.publish()
 		}
+	case p < 50: // a commit each: segments with little in them
+		for range 70 {
+			x.publish()
+			x.settle()
+		}
 	case p < 70:
 		x.consume(sid)
 	case p < 76:

@@ -14,16 +14,22 @@ type segment struct {
 	size    int64
 	file    File   // open only while it is the active one
 	ordinal uint64 // of its first record
+	time    uint64 // store time when it was begun, ms; 0 = not known
 	seed    uint32
+	packed  bool // what is in it may have had another place before
 
 	// Of the writer alone.
 	off    int64 // where the next frame goes
 	filled int64 // all below was written before, if only zeros
 
 	// Guarded by Store.mu.
+	name   string
 	end    int64     // of its committed frames
+	dense  int64     // that its records take without padding; 0 = not known
 	ranges []segPart // sorted by session
 	pins   int       // sessions that still need it
+	busy   bool      // being repacked: the file must stay
+	hurt   bool      // damage was found in it
 }
 
 // segPart is what a segment holds for one session.
@@ -32,7 +38,7 @@ type segPart struct {
 	off         uint32 // of the first frame with a delivery
 	first, last uint64
 	bytes       uint64
-	pinned      bool
+	holder      *session // that still needs it, or nil
 }
 
 // footerRoom is what a footer with n parts takes; footers beyond a quarter of
@@ -76,10 +82,10 @@ func (g *segment) add(sid SID, first, last, bytes uint64, off int64) *segPart {
 
 // pin keeps the segment for a session that has not settled all of p.
 func (g *segment) pin(ses *session, p *segPart) {
-	if p.pinned || ses.deleted {
+	if p.holder != nil || ses.deleted {
 		return
 	}
-	p.pinned = true
+	p.holder = ses
 	g.pins++
 	ses.pins = append(ses.pins, g)
 }
@@ -92,7 +98,7 @@ func (ses *session) unpin() {
 		if !ses.deleted && p.last > ses.durBase {
 			break
 		}
-		p.pinned = false
+		p.holder = nil
 		g.pins--
 		n++
 	}
@@ -147,7 +153,8 @@ func (s *Store) roll(ordinal uint64) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", segName(id), err)
 	}
-	g := &segment{id: id, size: h.size, file: file, ordinal: ordinal, seed: s.id.seed(id), off: headerSize, end: headerSize}
+	g := &segment{id: id, name: segName(id), size: h.size, file: file, ordinal: ordinal, time: h.time,
+		seed: s.id.seed(id), off: headerSize, end: headerSize}
 	g.filled = file.Filled()
 	s.w.written.Add(headerSize)
 	s.mu.Lock()
@@ -252,6 +259,7 @@ func (g *segment) footer(ordinal uint64) []byte {
 		body = appendUint(body, p.last-p.first)
 		body = appendUint(body, p.bytes)
 	}
+	body = appendUint(body, uint64(g.dense))
 	b := make([]byte, frameHeader, room)
 	b = appendUint(b, uint64(1+len(body)))
 	b = append(append(b, recIndex), body...)
@@ -289,10 +297,14 @@ func (g *segment) readFooter(r readerAt) (next uint64, ok bool) {
 		p.bytes = d.uint()
 		parts = append(parts, p)
 	}
+	dense := int64(0)
+	if len(d.b) > 0 { // not in older ones
+		dense = int64(d.uint())
+	}
 	if d.bad || end < headerSize || end > g.size-room {
 		return 0, false
 	}
-	g.end, g.ranges = end, parts
+	g.end, g.ranges, g.dense = end, parts, dense
 	return next, true
 }
 
@@ -302,7 +314,7 @@ func (s *Store) recycle() {
 	s.mu.Lock()
 	var free []*segment
 	s.segs = slices.DeleteFunc(s.segs, func(g *segment) bool {
-		if g != s.active && g.pins == 0 && g.id < s.w.safe.seg() {
+		if g != s.active && g.pins == 0 && !g.busy && g.id < s.w.safe.seg() {
 			free = append(free, g)
 			return true
 		}
@@ -310,17 +322,21 @@ func (s *Store) recycle() {
 	})
 	s.mu.Unlock()
 	for _, g := range free {
-		name := segName(g.id)
-		if len(s.w.pool) < poolMax && g.size == s.opt.SegmentSize {
-			if err := s.fs.Rename(name, freeName(g.id)); err == nil {
-				s.w.pool = append(s.w.pool, freeName(g.id))
-				s.w.renamed = true
-				continue
-			}
+		s.release(g)
+	}
+}
+
+// release gives the file of a segment back that is no longer in the log.
+func (s *Store) release(g *segment) {
+	if len(s.w.pool) < poolMax && g.size == s.opt.SegmentSize {
+		if err := s.fs.Rename(g.name, freeName(g.id)); err == nil {
+			s.w.pool = append(s.w.pool, freeName(g.id))
+			s.w.renamed = true
+			return
 		}
-		if err := s.fs.Remove(name); err != nil {
-			s.log.Warn("store: used segment stays", "segment", name, "error", err)
-		}
+	}
+	if err := s.fs.Remove(g.name); err != nil {
+		s.log.Warn("store: used segment stays", "segment", g.name, "error", err)
 	}
 }
 
@@ -332,6 +348,7 @@ func (s *Store) fillPool() {
 		f, err := s.fs.Create(name, s.opt.SegmentSize)
 		if isFull(err) {
 			s.w.diskLow = true
+			s.startRepack()
 			if !s.w.lowSaid {
 				s.w.lowSaid = true
 				s.log.Warn("store: no room for another segment, the oldest messages will have to go", "error", err)
@@ -350,68 +367,4 @@ func (s *Store) fillPool() {
 		s.w.pool = append(s.w.pool, name)
 		s.w.lowSaid = false
 	}
-}
-
-// makeRoom gives up the oldest messages where the log has reached its bound, or
-// the disk its end.
-func (s *Store) makeRoom() {
-	s.mu.Lock()
-	used := int64(len(s.segs)+1) * s.opt.SegmentSize
-	if s.w.snapping && s.opt.MaxBytes > 0 && used > s.opt.MaxBytes+s.opt.SegmentSize {
-		// Only the snapshot on its way can free more.
-		s.mu.Unlock()
-		s.snapshotDone(<-s.done)
-		s.mu.Lock()
-		used = int64(len(s.segs)+1) * s.opt.SegmentSize
-	}
-	over := s.opt.MaxBytes > 0 && used > s.opt.MaxBytes
-	if !over && !s.w.diskLow {
-		s.mu.Unlock()
-		return
-	}
-	s.w.diskLow = false // ask again
-	var victim *segment
-	for _, g := range s.segs {
-		if g != s.active && s.needed(g) {
-			victim = g
-			break
-		}
-	}
-	if free := s.unneeded(); victim != nil && free == 0 {
-		for _, p := range victim.ranges {
-			if ses := s.sessions[p.sid]; ses != nil && p.pinned {
-				s.dropTo(ses, p.last, ReasonQuota)
-			}
-		}
-		s.log.Warn("store: full, the oldest messages were dropped", "segment", segName(victim.id), "segments", len(s.segs))
-	}
-	s.mu.Unlock()
-	s.w.wantSnap, s.w.short = true, true
-}
-
-// needed says whether a session still wants something in g. The caller holds
-// s.mu.
-func (s *Store) needed(g *segment) bool {
-	for i := range g.ranges {
-		p := &g.ranges[i]
-		if ses := s.sessions[p.sid]; ses != nil && p.pinned {
-			ses.mu.Lock()
-			base := ses.base
-			ses.mu.Unlock()
-			if base < p.last {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// unneeded counts the segments that only wait for a commit or a snapshot.
-func (s *Store) unneeded() (n int) {
-	for _, g := range s.segs {
-		if g != s.active && !s.needed(g) {
-			n++
-		}
-	}
-	return n
 }

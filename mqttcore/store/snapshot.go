@@ -276,4 +276,5 @@ func (s *Store) snapshotDone(r snapshotResult) {
 	}
 	s.w.mark = true
 	s.recycle()
+	s.startRepack()
 }

@@ -23,6 +23,7 @@ type Stats struct {
 	Refused      uint64        // appends refused with ErrBusy
 	Poisoned     uint64        // segments given up after a failed write or sync
 	Snapshots    uint64
+	Repacked     uint64 // segments that were packed into fewer
 
 	RingFrames uint64 // frames that queues read from memory
 	DiskFrames uint64 // frames that queues read from the disk

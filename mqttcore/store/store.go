@@ -122,6 +122,9 @@ type Store struct {
 	kick     chan struct{} // wakes the writer
 	snaps    chan snapshotJob
 	done     chan snapshotResult
+	packs    chan *repackJob
+	packed   chan repackResult
+	stopping atomic.Bool // no more packing
 
 	curDue atomic.Bool // a cursor has gathered enough to be written now
 

@@ -23,7 +23,7 @@ func (s *Store) survey(r *recovery) error {
 				}
 				continue
 			}
-			g := &recoverSeg{segment: segment{id: id, size: f.Size}, begin: headerSize}
+			g := &recoverSeg{segment: segment{id: id, name: f.Name, size: f.Size}, begin: headerSize}
 			if g.head, g.sound, err = s.readHeader(f.Name, segMagic); err != nil {
 				return err
 			}
@@ -105,7 +105,7 @@ func (s *Store) sortOut(r *recovery) error {
 			s.reject(name, fmt.Sprintf("it is a copy of %s", segName(g.head.id)))
 			continue
 		case g.sound:
-			g.ordinal = g.head.ordinal
+			g.ordinal, g.time, g.packed = g.head.ordinal, g.head.time, g.head.until > 0
 			if g.size < g.head.size {
 				g.hurt = true // read what is there
 				if g.id >= r.from.seg() {
@@ -124,7 +124,7 @@ func (s *Store) sortOut(r *recovery) error {
 				s.reject(name, "neither its header nor any frame in it is sound")
 				continue
 			}
-			g.hurt = true
+			g.hurt, g.packed = true, true // for all that is known
 			if g.begin == headerSize {
 				s.stats.CorruptFrames++ // else the first frame is part of the place
 			}
@@ -132,9 +132,26 @@ func (s *Store) sortOut(r *recovery) error {
 		}
 		keep = append(keep, g)
 	}
-	r.segs = keep
+	r.segs = s.withoutPacked(keep)
 	s.w.nextSeg = max(s.w.nextSeg, 1, r.from.seg()+1)
 	return nil
+}
+
+// withoutPacked removes segments that were packed into a later one, which the
+// machine had no time to do.
+func (s *Store) withoutPacked(segs []*recoverSeg) []*recoverSeg {
+	return slices.DeleteFunc(segs, func(g *recoverSeg) bool {
+		for _, p := range segs {
+			if p.id > g.id && p.head.until > g.ordinal && p.ordinal <= g.ordinal {
+				s.log.Info("store: segment was packed into another", "segment", g.name, "into", p.name)
+				if err := s.fs.Remove(g.name); err != nil {
+					s.log.Warn("store: used segment stays", "segment", g.name, "error", err)
+				}
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // findBegin finds the first frame of a segment whose header is damaged.

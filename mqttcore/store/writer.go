@@ -27,6 +27,8 @@ type writerState struct {
 	sinceSnap                     uint64 // bytes of log since the newest snapshot
 	snapBytes                     uint64 // of that
 	snapping, wantSnap, mark      bool
+	repacking                     bool
+	nextPack                      time.Time
 	short                         bool  // the newest snapshot alone is to free room
 	kept                          []LSN // snapshots on the disk, ascending
 
@@ -54,8 +56,9 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	s.state = stateRunning
 	s.mu.Unlock()
-	var snapshotter sync.WaitGroup
-	snapshotter.Go(s.writeSnapshots)
+	var beside sync.WaitGroup
+	beside.Go(s.writeSnapshots)
+	beside.Go(s.repackAll)
 	s.fillPool()
 	s.w.lastSnap = time.Now()
 	close(s.ready)
@@ -71,6 +74,8 @@ func (s *Store) Run(ctx context.Context) error {
 			case <-timer.C:
 			case r := <-s.done:
 				s.snapshotDone(r)
+			case r := <-s.packed:
+				s.repackDone(r)
 			}
 			continue
 		}
@@ -79,11 +84,13 @@ func (s *Store) Run(ctx context.Context) error {
 		select {
 		case r := <-s.done: // also where there is never a pause
 			s.snapshotDone(r)
+		case r := <-s.packed:
+			s.repackDone(r)
 		default:
 		}
 	}
 	s.commit(true)
-	return s.stop(&snapshotter)
+	return s.stop(&beside)
 }
 
 // wait is how long there is nothing to write, 0 if there is something.
@@ -134,6 +141,8 @@ func (s *Store) gather(ctx context.Context, timer *time.Timer) {
 			}
 		case r := <-s.done:
 			s.snapshotDone(r)
+		case r := <-s.packed:
+			s.repackDone(r)
 		}
 	}
 }
@@ -226,8 +235,15 @@ func (s *Store) markDirty(ses *session) {
 	ses.mu.Unlock()
 }
 
-// stop ends the snapshots and keeps a last one, which makes the next start quick.
-func (s *Store) stop(snapshotter *sync.WaitGroup) error {
+// stop ends what runs beside the writer, and keeps a last snapshot, which makes
+// the next start quick.
+func (s *Store) stop(beside *sync.WaitGroup) error {
+	s.stopping.Store(true)
+	if s.w.repacking {
+		r := <-s.packed
+		s.repackDone(r)
+	}
+	close(s.packs)
 	if s.w.snapping {
 		s.snapshotDone(<-s.done)
 		s.mu.Lock()
@@ -244,7 +260,7 @@ func (s *Store) stop(snapshotter *sync.WaitGroup) error {
 		s.snapshotDone(<-s.done)
 	}
 	close(s.snaps)
-	snapshotter.Wait()
+	beside.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failed
