@@ -83,9 +83,9 @@ type Config struct {
 	// NoRetain sends messages without RETAIN, as a server that does not take
 	// it would ask for.
 	NoRetain bool
-	// QueueMaxBytes bounds what waits in the log for this link, in bytes;
-	// beyond it the oldest go. 0: only the log's own bound holds.
-	QueueMaxBytes int64
+	// Queue bounds what waits in the log for this link, and says what becomes of
+	// the rest. Without MaxBytes only the log's own bound holds.
+	Queue mqttcore.Limit
 	// TLS is for mqtts:// and wss://.
 	TLS TLS
 	// Proxy is http://, https:// or socks5:// with a host, perhaps a port and
@@ -173,8 +173,8 @@ func (c *Config) Validate() error {
 		bad("rate", "%d is negative", c.Rate)
 	}
 	c.validateProfile(bad)
-	if c.QueueMaxBytes < 0 {
-		bad("queue.max_bytes", "%d is negative", c.QueueMaxBytes)
+	if c.Queue.MaxAge < 0 {
+		bad("queue.max_age", "%v is negative", c.Queue.MaxAge)
 	}
 	return errors.Join(errs...)
 }

@@ -101,16 +101,24 @@ func (l *Link) split(ctx context.Context, lim *limits) error {
 	return nil
 }
 
-// shareLimit divides the bound of what may wait among the lanes: the oldest
-// messages go first where there are too many. Only the last lane grows, so
-// this need not be done often.
+// shareLimit divides the bound of what may wait among the lanes. Only the last
+// lane grows, so this need not be done often. Where the oldest messages are to go
+// the first lanes have what the later ones leave; else the last one has what the
+// others leave, which then lose nothing.
 func (l *Link) shareLimit() {
-	if l.cfg.QueueMaxBytes == 0 {
-		return
+	limit := l.cfg.Queue
+	lanes := slices.Clone(l.all())
+	if limit.MaxBytes == 0 || limit.WhenFull == mqttcore.DropOldest {
+		slices.Reverse(lanes)
 	}
-	room := uint64(l.cfg.QueueMaxBytes)
-	for _, n := range slices.Backward(l.all()) {
-		n.queue.Limit(max(room, 1))
+	room, bounded := limit.MaxBytes, limit.MaxBytes > 0
+	for i, n := range lanes {
+		one := limit
+		one.MaxBytes = 0
+		if bounded && (limit.WhenFull == mqttcore.DropOldest || i+1 == len(lanes)) {
+			one.MaxBytes = max(room, 1)
+		}
+		n.queue.Limit(one)
 		_, bytes, _ := n.queue.Backlog()
 		room -= min(room, bytes)
 	}

@@ -307,7 +307,7 @@ func TestLanesShareTheirBound(t *testing.T) {
 	s.publish = func(*packets.Publish, func(packets.Packet)) bool { return true }
 	cfg := liveFirst(1)
 	cfg.Window = 5
-	cfg.QueueMaxBytes = 256 << 10
+	cfg.Queue.MaxBytes = 256 << 10
 	payload := strings.Repeat("x", 1000)
 	underScript(t, s, cfg, func(t *testing.T, g *gateway) {
 		fill := func(n int) {
@@ -327,8 +327,8 @@ func TestLanesShareTheirBound(t *testing.T) {
 		fill(200)
 		time.Sleep(2 * limitEvery)
 		st := g.link.Stats()
-		if len(st.Lanes) != 2 || st.BacklogBytes > uint64(cfg.QueueMaxBytes) {
-			t.Errorf("%d bytes wait where %d are allowed: %+v", st.BacklogBytes, cfg.QueueMaxBytes, st.Lanes)
+		if len(st.Lanes) != 2 || st.BacklogBytes > cfg.Queue.MaxBytes {
+			t.Errorf("%d bytes wait where %d are allowed: %+v", st.BacklogBytes, cfg.Queue.MaxBytes, st.Lanes)
 		}
 		if st.Lanes[1].Backlog != 200 || st.Lanes[0].Backlog == 0 || st.Lanes[0].Backlog > 60 {
 			t.Errorf("not the oldest were given up: %+v", st.Lanes)

@@ -424,7 +424,7 @@ func (b *Broker) endLocked(s *session) *will {
 // storeReason says the store's refusal in the words of MQTT 5.
 func storeReason(err error) packet.Reason {
 	switch {
-	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrBusy):
+	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrQuota), errors.Is(err, store.ErrBusy):
 		return packet.QuotaExceeded
 	case errors.Is(err, store.ErrTooLarge):
 		return packet.PacketTooLarge

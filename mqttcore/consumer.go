@@ -32,8 +32,18 @@ type Consumer struct {
 	lane  int
 	queue *store.Queue
 	wake  chan struct{} // of all lanes
-	limit func(maxBytes uint64)
+	limit func(Limit)
 }
+
+// Limit bounds a durable queue; see [store.Limit].
+type Limit = store.Limit
+
+// What becomes of messages that a full queue has no room for.
+const (
+	DropOldest = store.DropOldest // the oldest go
+	DropNewest = store.DropNewest // they are not queued
+	Reject     = store.Reject     // they are refused: [store.ErrQuota]
+)
 
 // feed is the side of a consumer that the topic tree knows: it is there
 // whether somebody has opened the consumer or not.
@@ -222,9 +232,9 @@ func (k *Consumer) DroppedBy() map[string]uint64 {
 	return by
 }
 
-// Limit bounds the bytes queued for the consumer; 0 = no bound of its own.
-// Beyond it the oldest messages go, counted and recorded by the store.
-func (k *Consumer) Limit(maxBytes uint64) { k.limit(maxBytes) }
+// Limit bounds what is queued for the consumer; what goes beyond it is counted
+// and recorded by the store. See [store.Limit].
+func (k *Consumer) Limit(l Limit) { k.limit(l) }
 
 // Prompt has what comes for the consumer from now on committed without delay,
 // however long the store lets its commits gather: somebody waits for it.

@@ -112,7 +112,7 @@ func (b *Broker) openLane(f *feed, lane int, wake chan struct{}) *Consumer {
 	sid := f.lanes[lane-1]
 	k := &Consumer{
 		b: b, feed: f, lane: lane, wake: wake,
-		limit: func(maxBytes uint64) { b.st.LimitSession(sid, maxBytes) },
+		limit: func(l Limit) { b.st.LimitSession(sid, l) },
 	}
 	k.queue = b.st.OpenQueue(sid, k.awake)
 	return k

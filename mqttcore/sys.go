@@ -91,7 +91,8 @@ func (t *teller) round(s Stats, d store.Stats, now time.Time) {
 }
 
 // deliveries tells of the durable queues what Mosquitto has no name for:
-// appended = delivered + queued + dropped, over all starts of the broker.
+// appended = delivered + queued + dropped, over all starts of the broker, and
+// what was dropped by reason. What was rejected was not appended.
 func (t *teller) deliveries(d store.Stats) {
 	var lost uint64
 	for _, n := range d.Dropped {
@@ -101,4 +102,8 @@ func (t *teller) deliveries(d store.Stats) {
 	t.figure("store/deliveries/delivered", d.Delivered)
 	t.figure("store/deliveries/queued", d.Queued)
 	t.figure("store/deliveries/dropped", lost)
+	for reason, n := range d.Dropped {
+		t.figure("store/deliveries/dropped/"+string(reason), n)
+	}
+	t.figure("store/deliveries/rejected", d.Rejected)
 }

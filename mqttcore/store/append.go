@@ -11,7 +11,7 @@ const recordHead = 16 // length, type and some air
 // on the writer's goroutine, after the commit is on stable storage or with the
 // reason why it is not, in the order of the calls; it must not wait, and may
 // call Append. done may be nil. Where the message is refused at once (ErrBusy,
-// ErrTooLarge, ErrFailed, ErrClosed) done is called before Append returns.
+// ErrTooLarge, ErrQuota, ErrFailed, ErrClosed) done is called before Append returns.
 func (s *Store) Append(m *Message, done func(error)) {
 	bound := recordHead + 32 + len(m.Topic) + len(m.Props) + len(m.Payload)
 	for i := range m.Routes {
@@ -26,6 +26,9 @@ func (s *Store) Append(m *Message, done func(error)) {
 	case s.pendingBytes+bound > maxPending && s.pendingBytes > 0:
 		s.stats.Refused++
 		err = ErrBusy
+	case s.rejects(m):
+		s.stats.Rejected++
+		err = ErrQuota
 	}
 	if err != nil {
 		s.mu.Unlock()
@@ -138,15 +141,23 @@ func (s *Store) appendPub(f *frame, m *Message) {
 	}
 	b := append(s.scratch[:0], flags)
 	b = appendUint(b, uint64(max(0, time.Since(s.curStart).Milliseconds())))
-	routes, mark := 0, s.ordinal+1
+	routes, mark, size := 0, s.ordinal+1, m.size()
 	for i := range m.Routes {
-		if ses := s.sessions[m.Routes[i].Session]; ses != nil && ses.mark != mark {
-			ses.mark = mark
-			routes++
+		ses := s.sessions[m.Routes[i].Session]
+		if ses == nil || ses.mark == mark {
+			continue
 		}
+		if ses.full(size) {
+			s.turnAway(ses, size)
+			continue
+		}
+		ses.mark = mark
+		routes++
+	}
+	if routes == 0 && len(m.Routes) > 0 && publisher == nil && !m.StoreRetained {
+		return // nobody takes it
 	}
 	b = appendUint(b, uint64(routes))
-	size := uint64(len(m.Topic) + len(m.Props) + len(m.Payload))
 	for i := range m.Routes {
 		r := &m.Routes[i]
 		ses := s.sessions[r.Session]
@@ -155,6 +166,7 @@ func (s *Store) appendPub(f *frame, m *Message) {
 		}
 		ses.mark = 0
 		ses.last++
+		ses.waiting += size
 		s.prompt = s.prompt || r.Prompt
 		f.deliver(ses, ses.last, size, uint32(start))
 		b = appendRoute(b, r, ses.last)

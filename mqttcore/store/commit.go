@@ -106,11 +106,12 @@ func (s *Store) publish(g *segment, frames []*frame) {
 			t := &f.touched[i]
 			ses := t.ses
 			ses.committed = t.last
+			ses.waiting -= t.bytes
 			if ses.touchFrame == f {
 				ses.touchFrame = nil // else it would keep the frame in memory
 			}
-			g.pin(ses, g.add(ses.id, t.first, t.last, t.bytes, f.lsn.off()))
-			if ses.unchecked += t.bytes; ses.limit > 0 && ses.unchecked > ses.limit/64 {
+			g.hold(ses, t.first, t.last, t.bytes, f.lsn.off())
+			if ses.unchecked += t.bytes; ses.unchecked > ses.limit.MaxBytes/64 {
 				s.enforce(ses)
 			}
 			if q := ses.queue; q != nil && q.wake != nil && ses.woken != s.stats.Commits {

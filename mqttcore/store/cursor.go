@@ -17,8 +17,10 @@ type cursor struct {
 	marks   map[uint64]mark
 	rel     uint64 // highest released
 	dropped uint64 // given up, ever
-	acks    int    // since the cursor was written
-	dirty   bool   // newer than the disk, and in Store.dirty
+	// Of those, the ones that never had a number: a full queue did not take them.
+	unnumbered uint64
+	acks       int  // since the cursor was written
+	dirty      bool // newer than the disk, and in Store.dirty
 }
 
 // maxGap bounds what a gap in the log may take in memory.
@@ -259,7 +261,8 @@ func (ses *session) appendCur(b []byte) []byte {
 			released = append(released, q)
 		}
 	}
-	return appendSeqs(appendSeqs(b, ses.base, settled), ses.base, released)
+	b = appendSeqs(appendSeqs(b, ses.base, settled), ses.base, released)
+	return appendUint(b, ses.unnumbered)
 }
 
 func appendSeqs(b []byte, base uint64, seqs []uint64) []byte {
@@ -289,9 +292,13 @@ func (ses *session) decodeCur(d *decoder) {
 			}
 		}
 	}
+	unnumbered := uint64(0)
+	if len(d.b) > 0 { // not in older ones
+		unnumbered = d.uint()
+	}
 	if d.bad {
 		return
 	}
-	ses.cursor = cursor{base: base, next: base + 1, from: from, sent: sent, rel: rel, dropped: dropped, marks: marks, settled: settled}
+	ses.cursor = cursor{unnumbered: unnumbered, base: base, next: base + 1, from: from, sent: sent, rel: rel, dropped: dropped, marks: marks, settled: settled}
 	ses.last = max(ses.last, last)
 }

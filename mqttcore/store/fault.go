@@ -36,9 +36,11 @@ func (s *Store) giveUp(frames []*frame, err error, sticky bool) {
 		s.failed = err
 	}
 	frames = append(frames, s.takePending()...)
+	s.takeBack(frames)
 	for _, f := range frames {
 		for i := range f.touched {
 			f.touched[i].ses.last = f.touched[i].ses.committed
+			f.touched[i].ses.waiting = 0
 		}
 		for _, in := range f.inbound {
 			delete(in.ses.inbound, in.pid)

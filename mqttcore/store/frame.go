@@ -133,6 +133,7 @@ type frame struct {
 	gone    []*session // deleted in this frame
 	changed []*session // with any other record of theirs, but for cursors
 	inbound []inboundID
+	losses  []sessionLoss
 	dones   []func(error)
 }
 
@@ -140,6 +141,11 @@ type frame struct {
 type sessionBase struct {
 	ses  *session
 	base uint64
+}
+
+type sessionLoss struct {
+	ses *session
+	loss
 }
 
 type inboundID struct {

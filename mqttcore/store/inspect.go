@@ -135,10 +135,10 @@ func (i *Inspection) Queues() ([]QueueInfo, error) {
 	var all []QueueInfo
 	for _, o := range i.s.Sessions() {
 		ses := i.s.sessions[o.ID]
-		q := QueueInfo{Session: o, Connected: ses.away == 0, Appended: ses.committed, Dropped: ses.dropped}
+		q := QueueInfo{Session: o, Connected: ses.away == 0, Appended: ses.committed + ses.unnumbered, Dropped: ses.dropped}
 		q.Queued, q.Bytes = ses.backlog()
 		settled := ses.base + ses.settled
-		q.Delivered = settled - min(settled, ses.dropped)
+		q.Delivered = settled - min(settled, ses.dropped-ses.unnumbered)
 		for seq := ses.base + 1; seq <= min(ses.sent, ses.base+maxWindow); seq++ {
 			if ses.marks[seq] != markSettled {
 				q.InFlight++
@@ -238,38 +238,16 @@ func (i *Inspection) vanished(g *segment) bool {
 	return gone(err) || ok && h.ordinal != g.ordinal
 }
 
-// Drop is a loss on record.
-type Drop struct {
-	Session  SID
-	Client   string // "" where the session was deleted since
-	From, To uint64 // sequence numbers
-	Count    uint64 // of those, the messages that were still queued
-	Bytes    uint64 // of theirs; 0 where that was not known
-	Reason   Reason
-	At       time.Time // by the best wall clock known now
-	time     uint64
-}
-
-func (i *Inspection) sawDrop(d decoder, time uint64) {
-	o := Drop{Session: SID(d.uint32()), From: d.uint(), To: d.uint(), Count: d.uint(), Bytes: d.uint(), Reason: Reason(d.string()), time: time}
-	if !d.bad {
-		i.drops = append(i.drops, o)
-	}
-}
+func (i *Inspection) sawDrop(d Drop) { i.drops = append(i.drops, d) }
 
 // Drops lists the losses that the log still has the record of, in order; all of
 // them after Verify. Older ones are in Stats.Dropped alone.
 func (i *Inspection) Drops() []Drop {
-	all := slices.Clone(i.drops)
-	for n := range all {
-		d := &all[n]
-		if ses := i.s.sessions[d.Session]; ses != nil {
-			d.Client = ses.client
-		}
-		d.At = i.s.clock.wallAt(d.time)
-	}
-	slices.SortStableFunc(all, func(a, b Drop) int { return cmp.Compare(a.time, b.time) })
-	return all
+	all := i.s.described(i.drops)
+	slices.SortStableFunc(all, func(a, b Drop) int {
+		return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.Session, b.Session), cmp.Compare(a.From, b.From))
+	})
+	return slices.Compact(all) // the log and the snapshots may both have it
 }
 
 // LogInfo is what the log takes on the disk.

@@ -39,6 +39,9 @@ type Message struct {
 	Age time.Duration
 }
 
+// size is what quotas count of a message.
+func (m *Message) size() uint64 { return uint64(len(m.Topic) + len(m.Props) + len(m.Payload)) }
+
 // Route is the delivery of a message to one session.
 type Route struct {
 	Session SID
@@ -120,7 +123,9 @@ type Reason string
 // The reasons the store itself has; Queue.Drop adds the caller's own.
 const (
 	ReasonExpired Reason = "expired" // its Message Expiry Interval ran out
-	ReasonQuota   Reason = "quota"   // the oldest went, to keep the store within MaxBytes
+	ReasonQuota   Reason = "quota"   // the oldest went, to keep a queue or the store within its bytes
+	ReasonNewest  Reason = "newest"  // a full queue did not take it
+	ReasonAge     Reason = "age"     // it waited for longer than its queue keeps messages
 	ReasonCorrupt Reason = "corrupt" // the disk no longer had it
 	ReasonDeleted Reason = "deleted" // its session was deleted
 )

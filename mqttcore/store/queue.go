@@ -138,6 +138,10 @@ func (q *Queue) next(d *Delivery, peek bool) (bool, error) {
 		}
 		d.Released = state == markReleased
 		d.At, d.Age = q.s.clock.wallAt(at), q.s.clock.age(at)
+		if age := ses.maxAge.Load(); age > 0 && !known && !d.Released && q.s.clock.now() > at+age {
+			q.drop(h.seq, ReasonAge, h.pub.size())
+			continue
+		}
 		if d.HasExpiry {
 			if d.Expiry = q.s.clock.left(at, d.Expiry); d.Expiry == 0 {
 				// What is already on its way is finished (MQTT 5, 4.4).
@@ -159,8 +163,10 @@ func (q *Queue) next(d *Delivery, peek bool) (bool, error) {
 func (q *Queue) lose(from, to, lost uint64) {
 	s := q.s
 	s.mu.Lock()
-	s.recordDrop(q.ses, from, to, lost, 0, ReasonCorrupt)
-	s.wakeWriter()
+	q.ses.mu.Lock()
+	s.lose(q.ses, loss{from, to, lost, 0, ReasonCorrupt})
+	q.ses.mu.Unlock()
+	s.wakeForLosses()
 	s.log.Error("store: queued messages were lost to damage", "client", q.ses.client, "from", from, "to", to, "count", lost)
 }
 
@@ -194,17 +200,14 @@ func (q *Queue) drop(seq uint64, reason Reason, bytes uint64) {
 	s, ses := q.s, q.ses
 	s.mu.Lock()
 	ses.mu.Lock()
-	ok := ses.settle(seq, ses.committed)
-	if ok {
+	if ses.settle(seq, ses.committed) {
 		ses.dropped++
+		if !ses.deleted {
+			s.lose(ses, loss{seq, seq, 1, bytes, reason})
+		}
 	}
 	ses.mu.Unlock()
-	if !ok || ses.deleted {
-		s.mu.Unlock()
-		return
-	}
-	s.recordDrop(ses, seq, seq, 1, bytes, reason)
-	s.wakeWriter()
+	s.wakeForLosses()
 }
 
 // Rewind goes back to the first delivery that is not settled: on a reconnect

@@ -24,6 +24,7 @@ const (
 	recEnd    = 15 // end of a snapshot, with the number of its records
 	recIndex  = 16 // what a sealed segment holds; in footers
 	recIn     = 17 // inbound QoS 2 identifiers of a session; in snapshots
+	recLost   = 18 // a recDrop of late, with its time; in snapshots
 )
 
 var errRecord = errors.New("record is malformed")

@@ -47,6 +47,7 @@ func (s *Store) reset() {
 	s.retained = map[string]*keptMessage{}
 	s.totals = totals{dropped: map[Reason]uint64{}}
 	s.nextSID = 1
+	s.drops = nil
 	s.clock.list.Store(nil)
 }
 
@@ -69,9 +70,9 @@ type recovery struct {
 	buf     []byte
 
 	// Of an inspector, which reads a folder that is not its own.
-	look     bool                         // nobody will write
-	thorough bool                         // frames are read where a footer would do
-	drops    func(d decoder, time uint64) // takes each recDrop; nil: nobody
+	look     bool       // nobody will write
+	thorough bool       // frames are read where a footer would do
+	drops    func(Drop) // takes each loss on record; nil: nobody
 }
 
 type recoverSeg struct {

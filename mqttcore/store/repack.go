@@ -231,7 +231,9 @@ func (ses *session) repin(old []*segment, out *segment) {
 		if !slices.Contains(old, g) {
 			return false
 		}
-		g.part(ses.id).holder = nil
+		p := g.part(ses.id)
+		p.holder = nil
+		ses.held -= p.bytes
 		g.pins--
 		return true
 	})
@@ -241,6 +243,7 @@ func (ses *session) repin(old []*segment, out *segment) {
 	}
 	if p := out.part(ses.id); p != nil && (ses.deleted || p.last > ses.durBase) {
 		p.holder = ses
+		ses.held += p.bytes
 		out.pins++
 		ses.pins = slices.Insert(ses.pins, at, out)
 	}

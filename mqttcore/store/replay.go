@@ -136,8 +136,11 @@ func (s *Store) applyFrame(r *recovery, b []byte, lsn LSN, time uint64, g *recov
 		}
 		off = next
 		d := decoder{b: body}
-		if typ == recDrop && r.drops != nil {
-			r.drops(d, time)
+		if (typ == recDrop || typ == recLost) && r.drops != nil {
+			if o := decodeDrop(typ, &d, time); !d.bad {
+				r.drops(o)
+			}
+			d = decoder{b: body}
 		}
 		switch {
 		case typ == recEnd:
@@ -148,7 +151,7 @@ func (s *Store) applyFrame(r *recovery, b []byte, lsn LSN, time uint64, g *recov
 				return false, n, err
 			}
 		case apply:
-			s.apply(r, typ, &d)
+			s.apply(r, typ, &d, time)
 			if d.bad {
 				return false, n, fmt.Errorf("record of type %d: %w", typ, errRecord)
 			}
@@ -201,8 +204,18 @@ func (s *Store) applyPub(d *decoder, frame []byte, time uint64, lsn LSN, g *reco
 }
 
 // apply replays a record other than a message.
-func (s *Store) apply(r *recovery, typ byte, d *decoder) {
+func (s *Store) apply(r *recovery, typ byte, d *decoder, time uint64) {
 	switch typ {
+	case recDrop, recLost:
+		o := decodeDrop(typ, d, time)
+		if d.bad {
+			return
+		}
+		s.noteDrop(o)
+		if typ == recDrop && s.sessions[o.Session] != nil {
+			s.totals.dropped[o.Reason] += o.Count // the cursor behind it has the rest
+		}
+		return
 	case recSess:
 		s.applySess(d)
 		return
@@ -254,15 +267,6 @@ func (s *Store) apply(r *recovery, typ byte, d *decoder) {
 		ses.decodeWill(d)
 	case recAway:
 		ses.away = d.uint()
-	case recDrop:
-		d.uint() // from
-		d.uint() // to
-		count := d.uint()
-		d.uint() // bytes
-		// The cursor behind it says what it means for the session.
-		if reason := Reason(d.string()); !d.bad {
-			s.totals.dropped[reason] += count
-		}
 	}
 }
 

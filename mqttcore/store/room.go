@@ -38,11 +38,19 @@ func (s *Store) makeRoom() {
 		}
 		s.w.diskLow = false // ask again
 		s.w.wantSnap, s.w.short = true, true
-		if free == 0 && !s.w.repacking {
+		if free == 0 && !s.w.repacking && (hard || !s.packable()) {
 			s.dropOldest()
 		}
 		return
 	}
+}
+
+// packable says whether something could be packed if there were a snapshot.
+func (s *Store) packable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, n := s.findRun(maxSegment, packPress)
+	return n > 0
 }
 
 // dropOldest gives up what is queued in the oldest segment.

@@ -99,7 +99,7 @@ func (x *script) step() {
 			x.publish()
 		}
 	case p < 50: // a commit each: segments with little in them
-		for range 70 {
+		for range 30 {
 			x.publish()
 			x.settle()
 		}

@@ -86,8 +86,19 @@ func (g *segment) pin(ses *session, p *segPart) {
 		return
 	}
 	p.holder = ses
+	ses.held += p.bytes
 	g.pins++
 	ses.pins = append(ses.pins, g)
+}
+
+// hold adds deliveries that a session has just got, and pins the segment for it.
+func (g *segment) hold(ses *session, first, last, bytes uint64, off int64) {
+	p := g.add(ses.id, first, last, bytes, off)
+	if p.holder != nil {
+		ses.held += bytes
+		return
+	}
+	g.pin(ses, p)
 }
 
 // unpin lets go of the segments that a session has settled for good.
@@ -99,6 +110,7 @@ func (ses *session) unpin() {
 			break
 		}
 		p.holder = nil
+		ses.held -= p.bytes
 		g.pins--
 		n++
 	}
@@ -119,9 +131,15 @@ func (p *segPart) bytesAbove(base uint64) uint64 {
 }
 
 // backlogBytes estimates what is queued above base. The caller holds s.mu.
-func (ses *session) backlogBytes(base uint64) (n uint64) {
+func (ses *session) backlogBytes(base uint64) uint64 {
+	n := ses.held
 	for _, g := range ses.pins {
-		n += g.part(ses.id).bytesAbove(base)
+		p := g.part(ses.id)
+		above := p.bytesAbove(base)
+		n -= p.bytes - above
+		if above > 0 {
+			break
+		}
 	}
 	return n
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,8 +26,12 @@ type session struct {
 	durBase   uint64 // base as it is on the disk
 	pins      []*segment
 	queue     *Queue
-	limit     uint64 // bytes that may be queued, 0 = any
-	unchecked uint64 // bytes queued since that was looked at
+	held      uint64 // bytes in pins
+	limit     Limit
+	maxAge    atomic.Uint64 // of limit, ms
+	unchecked uint64        // bytes queued since that was looked at
+	waiting   uint64        // bytes appended and not committed
+	losses    []loss        // not recorded yet
 	lost      map[Reason]uint64
 	deleted   bool
 	unsaved   bool // in Store.unsaved
@@ -155,6 +160,11 @@ func (s *Store) DeleteSession(sid SID, done func(error)) {
 	var q *Queue
 	s.change(sid, recDel, done, func(ses *session, b []byte) []byte {
 		q = ses.queue
+		ses.mu.Lock()
+		if len(ses.losses) > 0 {
+			s.recordCur(ses)
+		}
+		ses.mu.Unlock()
 		s.forget(ses)
 		return b
 	})
@@ -170,8 +180,8 @@ func (s *Store) forget(ses *session) {
 	delete(s.sessions, ses.id)
 	ses.mu.Lock()
 	queued := ses.last - ses.base - ses.settled
-	s.totals.goneAppended += ses.last
-	s.totals.goneDelivered += ses.last - queued - ses.dropped
+	s.totals.goneAppended += ses.last + ses.unnumbered
+	s.totals.goneDelivered += ses.last + ses.unnumbered - queued - ses.dropped
 	ses.mu.Unlock()
 	if queued > 0 {
 		s.totals.dropped[ReasonDeleted] += queued

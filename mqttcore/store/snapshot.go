@@ -115,6 +115,12 @@ func (s *Store) snapshotState(clean bool) *snapshotState {
 		w.add(recCur, ses.appendCur(b[:0]))
 		ses.mu.Unlock()
 	}
+	for i := range s.drops {
+		d := &s.drops[i]
+		l := loss{d.From, d.To, d.Count, d.Bytes, d.Reason}
+		b = l.append(appendUint(b[:0], uint64(d.Session)))
+		w.add(recLost, appendUint(b, d.time))
+	}
 	for _, m := range s.retained {
 		st.retained = append(st.retained, m)
 	}

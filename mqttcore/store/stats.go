@@ -21,6 +21,7 @@ type Stats struct {
 	SyncMax      time.Duration // the longest one
 	Pending      int           // bytes waiting for the next commit
 	Refused      uint64        // appends refused with ErrBusy
+	Rejected     uint64        // and with ErrQuota
 	Poisoned     uint64        // segments given up after a failed write or sync
 	Snapshots    uint64
 	Repacked     uint64 // segments that were packed into fewer
@@ -68,9 +69,9 @@ func (s *Store) Stats() Stats {
 	for _, ses := range s.sessions {
 		ses.mu.Lock()
 		settled := ses.base + ses.settled
-		st.Appended += ses.committed
+		st.Appended += ses.committed + ses.unnumbered
 		st.Queued += ses.committed - settled
-		st.Delivered += settled - ses.dropped
+		st.Delivered += settled + ses.unnumbered - ses.dropped
 		ses.mu.Unlock()
 	}
 	return st

@@ -22,6 +22,9 @@ var (
 	// ErrFailed means that the disk failed twice in a row and that nothing is
 	// accepted until the store is opened again.
 	ErrFailed = errors.New("store has failed, nothing is durable until it is reopened")
+	// ErrQuota means that a queue that the message goes to is full, and set to
+	// Reject. The message is stored for nobody (MQTT 5 reason 0x97).
+	ErrQuota = errors.New("a queue is full and refuses more")
 	// ErrClosed means that the store was closed, or its Run has ended.
 	ErrClosed = errors.New("store is closed")
 	// ErrTooLarge means that the message does not fit into half a segment.
@@ -152,6 +155,8 @@ type Store struct {
 	unsaved      []*session // changed by records that the disk did not take
 	refusing     bool       // the last commit was refused, and that was said
 	dirty        []*session // cursors newer than the disk
+	losing       []*session // with losses that are not recorded
+	aging        bool       // there are limits of age
 	dirtySince   time.Time
 
 	// What is committed.
@@ -160,6 +165,7 @@ type Store struct {
 	end    LSN        // everything below is durable
 	ring   ring
 	totals totals
+	drops  []Drop // the newest losses recorded
 	stats  Stats
 	damage []LSN // damaged places that were reported
 

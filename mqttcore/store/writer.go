@@ -24,6 +24,7 @@ type writerState struct {
 	nextFill time.Time
 
 	lastClock, lastSnap, nextSnap time.Time
+	lastAged                      time.Time
 	sinceSnap                     uint64 // bytes of log since the newest snapshot
 	snapBytes                     uint64 // of that
 	snapping, wantSnap, mark      bool
@@ -97,10 +98,14 @@ func (s *Store) Run(ctx context.Context) error {
 func (s *Store) wait() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.pending) > 0 || s.curDue.Load() {
+	aged := s.dropAllAged()
+	if len(s.pending) > 0 || len(s.losing) > 0 || s.curDue.Load() {
 		return 0
 	}
 	wait := snapInterval
+	if s.aging {
+		wait = aged
+	}
 	if s.w.sinceSnap > 0 && !s.w.snapping {
 		wait = min(wait, snapInterval-time.Since(s.w.lastSnap))
 	}
@@ -157,6 +162,7 @@ func (s *Store) commit(last bool) {
 	}
 	if s.failed == nil {
 		s.addClock()
+		s.recordLosses()
 		s.addCursors(last)
 	}
 	s.curDue.Store(false)
