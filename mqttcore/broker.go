@@ -105,6 +105,7 @@ func (b *Broker) restoreSessions() {
 			continue
 		}
 		s := b.newSession(o.Client, o.User)
+		b.st.LimitSession(o.ID, b.cfg.SessionQueue)
 		s.sid, s.expiry, s.left, s.will = o.ID, o.Expiry, b.clock()-o.Away, willFrom(o.Will)
 		for _, sub := range o.Subs {
 			f, err := b.parseFilter(sub.Filter)

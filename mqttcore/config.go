@@ -61,6 +61,9 @@ type Config struct {
 	// those who do not. At the bound it goes as at MaxQueuedBytes; a client
 	// in the midst of a large packet is disconnected.
 	MaxQueuedTotal int
+	// SessionQueue bounds what waits in the log for one session of a client that
+	// outlives its connection. Without MaxBytes it is 64 MiB.
+	SessionQueue Limit
 	// MaxSubscriptions bounds the subscriptions of one client (10000).
 	MaxSubscriptions int
 	// MaxSubscriptionBytes bounds what the subscriptions of all clients take in
@@ -128,6 +131,9 @@ func (c Config) Validate() error {
 	between("max_inflight", c.MaxInflight, 1, maxSpan/2)
 	between("queue.max_bytes", c.MaxQueuedBytes, 1<<10, 1<<30)
 	between("queue.total", c.MaxQueuedTotal, 1<<10, math.MaxInt)
+	if c.SessionQueue.MaxAge < 0 {
+		bad("queue.disk_max_age", "%v is negative", c.SessionQueue.MaxAge)
+	}
 	between("max_subscriptions", c.MaxSubscriptions, 1, 1_000_000)
 	between("max_subscription_bytes", c.MaxSubscriptionBytes, 1<<10, math.MaxInt)
 	between("max_sessions", c.MaxSessions, 1, 10_000_000)
@@ -156,6 +162,7 @@ func (c Config) withDefaults() Config {
 	c.MaxInflight = cmp.Or(c.MaxInflight, 256)
 	c.MaxQueuedBytes = cmp.Or(c.MaxQueuedBytes, 8<<20)
 	c.MaxQueuedTotal = cmp.Or(c.MaxQueuedTotal, 64<<20)
+	c.SessionQueue.MaxBytes = cmp.Or(c.SessionQueue.MaxBytes, 64<<20)
 	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 10_000)
 	c.MaxSubscriptionBytes = cmp.Or(c.MaxSubscriptionBytes, 64<<20)
 	c.MaxSessions = cmp.Or(c.MaxSessions, max(10_000, c.MaxConnections))

@@ -339,6 +339,9 @@ func (b *Broker) claimLocked(c *conn, s *session, disk chan error) {
 		s.sid = b.st.CreateSession(c.client, s.user, c.expiry, b.logged)
 		b.st.UpdateSession(s.sid, c.expiry, c.will.stored(), done)
 	}
+	if s.sid != 0 {
+		b.st.LimitSession(s.sid, b.cfg.SessionQueue)
+	}
 	c.saved.expiry, c.saved.will = c.expiry, c.will != nil
 	s.will = nil // MQTT-3.1.3-9: back before the delay was over
 	s.owner = c

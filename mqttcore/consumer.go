@@ -38,6 +38,9 @@ type Consumer struct {
 // Limit bounds a durable queue; see [store.Limit].
 type Limit = store.Limit
 
+// WhenFull is a policy of a Limit.
+type WhenFull = store.WhenFull
+
 // What becomes of messages that a full queue has no room for.
 const (
 	DropOldest = store.DropOldest // the oldest go

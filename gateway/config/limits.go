@@ -18,17 +18,24 @@ type rawLimits struct {
 	waiting          rawWaiting
 }
 
-// rawWaiting is the queue of [broker]: what may wait in memory for clients.
+// rawWaiting is the queue of [broker]: what may wait for clients, in memory and,
+// for sessions that outlive their connection, on disk.
 type rawWaiting struct {
 	node
 	maxBytes, total int
+	disk            rawQueue
 }
 
-func newWaiting(n node) rawWaiting { return rawWaiting{node: n} }
+func newWaiting(n node) rawWaiting {
+	return rawWaiting{node: n, disk: rawQueue{maxBytes: usualDisk}}
+}
 
 var waitingTable = table[rawWaiting]{
 	key("max_bytes", size[int](kib, gib), func(q *rawWaiting) *int { return &q.maxBytes }),
 	key("total", size[int](kib, gib), func(q *rawWaiting) *int { return &q.total }),
+	key("disk_max_bytes", size[int64](256*kib, 16*tib), func(q *rawWaiting) *int64 { return &q.disk.maxBytes }),
+	key("disk_max_age", duration(second, 3650*day), func(q *rawWaiting) *time.Duration { return &q.disk.maxAge }),
+	key("disk_when_full", whenFull, func(q *rawWaiting) *mqttcore.WhenFull { return &q.disk.whenFull }),
 }
 
 var limitKeys = table[rawBroker]{
@@ -45,6 +52,7 @@ var limitKeys = table[rawBroker]{
 func (l *rawLimits) bound(c *mqttcore.Config) {
 	c.MaxKeepAlive = l.maxKeepAlive
 	c.MaxQueuedBytes, c.MaxQueuedTotal = l.waiting.maxBytes, l.waiting.total
+	c.SessionQueue = l.waiting.disk.limit()
 	c.MaxRetainedBytes, c.MaxSessions = l.maxRetained, l.maxSessions
 	c.MaxSubscriptions, c.MaxSubscriptionBytes = l.maxSubscriptions, l.maxSubscribed
 	c.MaxTopicLevels = l.maxTopicLevels

@@ -7,6 +7,7 @@ import (
 	"sluice/adapters/line"
 	"sluice/adapters/modbus"
 	"sluice/bridge"
+	"sluice/mqttcore"
 )
 
 // The tables of a file. To add a key, add its line to a table, its field to
@@ -99,7 +100,7 @@ type rawBroker struct {
 }
 
 func newBroker(n node) rawBroker {
-	return rawBroker{node: n, listen: []string{"tcp://127.0.0.1:1883"}, durability: byMedium}
+	return rawBroker{node: n, rawLimits: rawLimits{waiting: newWaiting(node{})}, listen: []string{"tcp://127.0.0.1:1883"}, durability: byMedium}
 }
 
 var brokerTable = append(table[rawBroker]{
@@ -193,12 +194,23 @@ var upstreamTable = table[rawUpstream]{
 type rawQueue struct {
 	node
 	maxBytes int64
+	maxAge   time.Duration
+	whenFull mqttcore.WhenFull
 }
 
 func newQueue(n node) rawQueue { return rawQueue{node: n, maxBytes: usualQueue} }
 
+func (q *rawQueue) limit() mqttcore.Limit {
+	return mqttcore.Limit{MaxBytes: uint64(q.maxBytes), MaxAge: q.maxAge, WhenFull: q.whenFull}
+}
+
+// whenFull wants the policy of a full queue.
+var whenFull = choice([]string{"drop-oldest", "drop-newest", "reject"}, mqttcore.DropOldest, mqttcore.DropNewest, mqttcore.Reject)
+
 var queueTable = table[rawQueue]{
 	key("max_bytes", size[int64](256*kib, 16*tib), func(q *rawQueue) *int64 { return &q.maxBytes }),
+	key("max_age", duration(second, 3650*day), func(q *rawQueue) *time.Duration { return &q.maxAge }),
+	key("when_full", whenFull, func(q *rawQueue) *mqttcore.WhenFull { return &q.whenFull }),
 }
 
 type rawLine struct {

@@ -46,7 +46,7 @@ max_sessions       = 30
 max_subscriptions  = 40
 max_subscription_bytes = "3MiB"
 max_topic_levels   = 9
-queue              = { max_bytes = "64KiB", total = "1MiB" }
+queue              = { max_bytes = "64KiB", total = "1MiB", disk_max_bytes = "3MiB", disk_max_age = "7d", disk_when_full = "reject" }
 durability         = "250ms"
 [web]
 listen = ""`)
@@ -55,6 +55,7 @@ listen = ""`)
 		ReceiveMaximum: 7, SessionExpiryMax: 7 * day, MaxInflight: 3,
 		MaxKeepAlive: 10 * time.Minute, MaxRetainedBytes: 2 << 20, MaxSessions: 30, MaxSubscriptions: 40,
 		MaxSubscriptionBytes: 3 << 20, MaxTopicLevels: 9, MaxQueuedBytes: 64 << 10, MaxQueuedTotal: 1 << 20,
+		SessionQueue: mqttcore.Limit{MaxBytes: 3 << 20, MaxAge: 7 * day, WhenFull: mqttcore.Reject},
 	}
 	if diff := cmp.Diff(want, cfg.Broker); diff != "" {
 		t.Errorf("broker (-want +got):\n%s", diff)
@@ -97,22 +98,23 @@ session_expiry = "1h30m"
 in             = ["home/+/+/set"]
 prefix         = "site7/"
 qos            = 2
-queue          = { max_bytes = "2GiB" }
+queue          = { max_bytes = "2GiB", max_age = "30d", when_full = "drop-newest" }
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
 	cloud, office := cfg.Upstreams[0], cfg.Upstreams[1]
 	if cloud.ClientID != "cellar" || cloud.QoS != 1 || cloud.KeepAlive != 30*time.Second || cloud.SessionExpiry != 7*day ||
-		cloud.QueueMaxBytes != gib || cloud.Availability != "sluice/cellar/availability" {
+		cloud.Queue != (mqttcore.Limit{MaxBytes: gib}) || cloud.Availability != "sluice/cellar/availability" {
 		t.Errorf("defaults: %+v", cloud.Config)
 	}
 	if office.ClientID != "other" || office.Username != "u" || string(office.Password) != "päss wörd " || office.KeepAlive != time.Minute ||
 		office.SessionExpiry != 90*time.Minute || !cmp.Equal(office.In, []string{"home/+/+/set"}) || office.Prefix != "site7/" ||
-		office.QoS != 2 || office.QueueMaxBytes != 2*gib {
+		office.QoS != 2 ||
+		office.Queue != (mqttcore.Limit{MaxBytes: 2 * gib, MaxAge: 30 * day, WhenFull: mqttcore.DropNewest}) {
 		t.Errorf("given: %+v", office.Config)
 	}
-	if cfg.Store.MaxBytes != roomFactor*3*gib {
+	if cfg.Store.MaxBytes != roomFactor*3*gib+fullSessions*usualDisk {
 		t.Errorf("the log may have %d bytes", cfg.Store.MaxBytes)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
@@ -125,8 +127,8 @@ queue          = { max_bytes = "2GiB" }
 }
 
 func TestSmallQueue(t *testing.T) {
-	cfg := parse(t, "[[upstream]]\nname = \"a\"\nurl = \"mqtt://x\"\nout = [\"#\"]\nqueue = { max_bytes = \"1MiB\" }")
-	if s := cfg.Store; s.MaxBytes != roomFactor*mib || s.SegmentSize != mib {
+	cfg := parse(t, "[[upstream]]\nname = \"a\"\nurl = \"mqtt://x\"\nout = [\"#\"]\nqueue = { max_bytes = \"1MiB\" }\n[broker]\nqueue = { disk_max_bytes = \"256KiB\" }")
+	if s := cfg.Store; s.MaxBytes != roomFactor*mib+fullSessions*256*kib || s.SegmentSize != s.MaxBytes/fewestSegments {
 		t.Errorf("%d bytes in segments of %d", s.MaxBytes, s.SegmentSize)
 	}
 }

@@ -20,8 +20,8 @@ func (b *binder) buildUpstreams(f *rawFile, cfg *Config) {
 				KeepAlive: u.keepAlive, SessionExpiry: u.sessionExpiry,
 				Out: u.out, In: u.in, Prefix: u.prefix, QoS: u.qos, Window: u.window, Proxy: u.proxy,
 				Order: u.order, Rate: u.rate, Profile: u.profile, NoRetain: !u.retain,
-				Availability:  "sluice/" + cfg.Gateway.ID + "/availability",
-				QueueMaxBytes: u.queue.maxBytes,
+				Availability: "sluice/" + cfg.Gateway.ID + "/availability",
+				Queue:        u.queue.limit(),
 			},
 		}
 		if !u.has("client_id") {

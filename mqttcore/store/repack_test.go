@@ -53,7 +53,7 @@ func TestRepack(t *testing.T) {
 	trickle(r, a, b, 1001, 2000)
 	st := r.Stats()
 	t.Logf("%d segments packed, %d left of %d", st.Repacked, st.Segments, 3000*4096/segment)
-	if st.Repacked < 100 || st.Segments > 40 {
+	if st.Repacked < 100 || st.Segments > 66 {
 		t.Errorf("%d segments packed, %d in use", st.Repacked, st.Segments)
 	}
 	n, bytes := r.Backlog(a)
