@@ -209,6 +209,35 @@ func TestWearOfNewSpace(t *testing.T) {
 	}
 }
 
+// TestIdle: a store that nobody uses writes nothing, once what there was to
+// write lazily is written.
+func TestIdle(t *testing.T) {
+	disk, err := Disk(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &meter{FS: disk}
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, Options{FS: m})
+		defer r.stop()
+		sid := r.session("a")
+		q := r.open(sid)
+		r.publish("t", "x", sid)
+		r.publish("t", "y", sid)
+		var d Delivery
+		if ok, err := q.Next(&d); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		q.Ack(d.Seq)
+		time.Sleep(snapInterval + time.Minute) // of the bubble's clock
+		bytes, syncs := m.bytes.Load(), m.syncs.Load()
+		time.Sleep(24 * time.Hour)
+		if b, s := m.bytes.Load()-bytes, m.syncs.Load()-syncs; b != 0 || s != 0 {
+			t.Errorf("%d bytes and %d flushes in a day without anything to store", b, s)
+		}
+	})
+}
+
 // BenchmarkWear is what readings of 100 B cost a disk, ten a second one by one,
 // by how long commits gather. Only root can run it: it makes a file system.
 func BenchmarkWear(b *testing.B) {
