@@ -15,7 +15,12 @@ const (
 	// refusedMax bounds the wait after an attempt that reached nobody. It
 	// costs a packet or two, and keeps the way back, handshakes included, below
 	// a second.
-	refusedMax = 900 * time.Millisecond
+	refusedMax = 500 * time.Millisecond
+	// productiveMax bounds the wait after a connection that did something.
+	productiveMax = time.Second
+	// connectEvery is the least time from one CONNECT to the next, whatever
+	// became of the first. A profile may ask for more.
+	connectEvery = time.Second
 	// stableAfter is how long a connection must live to be called good.
 	stableAfter = 30 * time.Second
 )
@@ -38,15 +43,17 @@ const (
 type backoff struct {
 	failures int                               // in a row
 	random   func(time.Duration) time.Duration // uniform in [0, d); a seam for tests
+	every    time.Duration                     // from one CONNECT to the next; a seam for tests
+	last     time.Time                         // of the last CONNECT
 }
 
-func newBackoff() *backoff {
-	return &backoff{random: func(d time.Duration) time.Duration { return rand.N(d) }}
+func newBackoff(every time.Duration) *backoff {
+	return &backoff{every: max(connectEvery, every), random: func(d time.Duration) time.Duration { return rand.N(d) }}
 }
 
 // next returns the wait after an attempt that ended so.
 func (b *backoff) next(o outcome) time.Duration {
-	bound := refusedMax
+	bound := productiveMax
 	switch o {
 	case unreached:
 		return max(backoffFloor, refusedMax/2+b.random(refusedMax/2))
@@ -62,4 +69,17 @@ func (b *backoff) next(o outcome) time.Duration {
 		bound = min(backoffMax, backoffFirst<<b.failures)
 	}
 	return max(backoffFloor, b.random(bound))
+}
+
+// connecting notes that a CONNECT is about to be sent.
+func (b *backoff) connecting(now time.Time) { b.last = now }
+
+// until returns the wait after an attempt that ended so: that of next, and long
+// enough that CONNECTs do not follow too closely.
+func (b *backoff) until(o outcome, now time.Time) time.Duration {
+	wait := b.next(o)
+	if b.last.IsZero() {
+		return wait
+	}
+	return max(wait, b.last.Add(b.every).Sub(now))
 }

@@ -41,7 +41,7 @@ func TestBackoffKeepsGoingOnABadLine(t *testing.T) {
 		b.next(rejected)
 	}
 	for range 10 {
-		if d := b.next(productive); d > refusedMax {
+		if d := b.next(productive); d > productiveMax {
 			t.Fatalf("a cut line that still carries messages waits %v", d)
 		}
 	}
@@ -51,7 +51,7 @@ func TestBackoffKeepsGoingOnABadLine(t *testing.T) {
 }
 
 func TestBackoffJitterStaysInBounds(t *testing.T) {
-	b := newBackoff()
+	b := newBackoff(0)
 	for range 1000 {
 		if d := b.next(unreached); d < refusedMax/2 || d > refusedMax {
 			t.Fatalf("wait %v when nobody answers", d)
@@ -59,6 +59,30 @@ func TestBackoffJitterStaysInBounds(t *testing.T) {
 		if d := b.next(rejected); d < backoffFloor || d > backoffMax {
 			t.Fatalf("wait %v after a rejection", d)
 		}
+	}
+}
+
+// TestConnectsAreRare: however good or bad a connection was, the next CONNECT
+// comes no sooner than a second after its own; who was not reached is tried
+// again sooner.
+func TestConnectsAreRare(t *testing.T) {
+	b := newBackoff(0)
+	now := time.Now()
+	if d := b.until(unreached, now); d > refusedMax {
+		t.Errorf("where none was sent yet the wait is %v", d)
+	}
+	for _, o := range []outcome{rejected, productive, stable, throttled} {
+		b.connecting(now)
+		end := now.Add(100 * time.Millisecond)
+		if d := b.until(o, end); end.Add(d).Sub(now) < connectEvery {
+			t.Errorf("after outcome %d the next comes %v after the last", o, end.Add(d).Sub(now))
+		}
+	}
+	if d := b.until(unreached, now.Add(time.Minute)); d > refusedMax {
+		t.Errorf("a minute after the last the wait is %v", d)
+	}
+	if d := newBackoff(3 * time.Second).every; d != 3*time.Second {
+		t.Errorf("a profile's 3s became %v", d)
 	}
 }
 

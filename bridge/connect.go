@@ -44,6 +44,7 @@ func (l *Link) connect(ctx context.Context) (outcome, error) {
 		}
 		return rejected, err
 	}
+	l.backoff.connecting(time.Now())
 	c := newConn(raw)
 	defer c.Close()
 	s := newSession(l.cfg.Window)

@@ -16,10 +16,12 @@ import (
 )
 
 const (
-	// reachTimeout bounds the TCP connect, resolving the name included. It is
-	// short because a packet sent into an outage is not repeated for seconds:
-	// a new attempt finds the upstream sooner.
+	// reachTimeout bounds the TCP connect, resolving the name included.
 	reachTimeout = 5 * time.Second
+	// reachAgain is when another TCP connect is begun beside those that had no
+	// answer yet: a packet sent into an outage is repeated after 1, 3 and 7 s
+	// only, and giving up earlier would never reach anybody over a slow line.
+	reachAgain = 700 * time.Millisecond
 	// handshakeTimeout bounds each of the TLS, WebSocket and MQTT handshakes.
 	handshakeTimeout = 15 * time.Second
 )
@@ -64,16 +66,45 @@ func dial(ctx context.Context, cfg *Config) (net.Conn, error) {
 	return secured, files.word(err, e)
 }
 
-// reach makes the TCP connection.
+// reach makes the TCP connection: the first that comes about of several
+// attempts, each a little later than the one before.
 func reach(ctx context.Context, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}}
-	c, err := d.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUnreached, err)
+	type attempt struct {
+		conn net.Conn
+		err  error
 	}
-	return c, nil
+	ended := make(chan attempt, reachTimeout/reachAgain+1)
+	again := time.NewTimer(0)
+	defer again.Stop()
+	var first attempt
+	for begun := 0; ; {
+		select {
+		case <-again.C:
+			if begun < cap(ended) {
+				begun++
+				go func() {
+					c, err := d.DialContext(ctx, "tcp", addr)
+					ended <- attempt{c, err}
+				}()
+				again.Reset(reachAgain)
+			}
+			continue
+		case first = <-ended: // an error is an answer as well, or the end of the time
+		}
+		cancel()
+		for ; begun > 1; begun-- {
+			if late := <-ended; late.conn != nil {
+				late.conn.Close()
+			}
+		}
+		if first.err != nil {
+			return nil, fmt.Errorf("%w: %w", errUnreached, first.err)
+		}
+		return first.conn, nil
+	}
 }
 
 // secure does the TLS handshake.

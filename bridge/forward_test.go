@@ -87,6 +87,7 @@ func TestCutsLoseNothing(t *testing.T) {
 				cfg := linkIn(version, line.addr(), qos)
 				cfg.Window = window
 				g := startGateway(t, t.TempDir(), cfg, func(l *Link) {
+					l.backoff.every = 0
 					l.backoff.random = func(d time.Duration) time.Duration { return 0 } // the cuts are the test, not the waits
 				})
 				g.publish(t, "home/meter/v", qos, 1, n)

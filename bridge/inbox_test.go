@@ -57,7 +57,9 @@ func childTakes(dir, addr string, version int) error {
 		default:
 		}
 	})
-	l := New(linkIn(version, addr, 2), b, log)
+	cfg := linkIn(version, addr, 2)
+	cfg.Availability = "sluice/pi/availability"
+	l := New(cfg, b, log)
 	go func() { failed <- l.Run(ctx) }()
 	for n := 1; ; n++ {
 		select {
@@ -75,7 +77,7 @@ func TestKilledGatewayTakesEachOnce(t *testing.T) {
 	inEachVersion(t, func(t *testing.T, version int) {
 		const kills = 20
 		up := newUpstream(t, "max_inflight_messages 0").start()
-		w := newWitness(t, up.addr, "none", 0)
+		w := newWitness(t, up.addr, "site7/sluice/pi/availability", 1)
 		dir := t.TempDir()
 		lot := rand.New(rand.NewPCG(11, uint64(version)))
 		var stop atomic.Bool
@@ -95,6 +97,11 @@ func TestKilledGatewayTakesEachOnce(t *testing.T) {
 		}
 		stop.Store(true)
 		n := <-sent
+		// Kills are told by the will; one before the birth by that alone.
+		eventually(t, "the upstream knows that the gateway is away", func() bool {
+			words := w.messages()
+			return len(words) > kills && string(words[len(words)-1].Payload) == offline && w.has("site7/sluice/pi/availability", online)
+		})
 		g := startGateway(t, dir, linkIn(version, up.addr, 2))
 		k := sink(t, g.broker)
 		w.publish(t, &paho.Publish{Topic: "site7/home/a/set", Payload: []byte("end"), QoS: 2})

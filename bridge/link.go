@@ -146,7 +146,7 @@ func New(cfg Config, b *mqttcore.Broker, log *slog.Logger) *Link {
 	cfg = cfg.withDefaults()
 	l := &Link{
 		cfg: cfg, broker: b, log: log.With("upstream", cfg.Name), ready: make(chan struct{}),
-		backoff: newBackoff(), pace: newPace(&cfg),
+		backoff: newBackoff(cfg.profile().connectEvery), pace: newPace(&cfg),
 	}
 	l.dial = func(ctx context.Context) (net.Conn, error) { return dial(ctx, &l.cfg) }
 	return l
@@ -213,7 +213,7 @@ func (l *Link) Run(ctx context.Context) error {
 			l.down(err, 0)
 			return nil
 		}
-		wait := max(l.backoff.next(how), l.cfg.profile().connectEvery)
+		wait := l.backoff.until(how, time.Now())
 		if !errors.Is(err, errDiscarded) {
 			l.down(err, wait)
 		}

@@ -140,6 +140,10 @@ func newGateway(cfg *config.Config, m machine, b *board, log *slog.Logger) (*gat
 		up := cfg.Upstreams[i].Config
 		up.Rewrite = late.correct
 		up.Availability = g.health.availability()
+		if len(cfg.Upstreams) > 1 {
+			// What comes down from one goes up to the others, and may come back.
+			up.Via = cfg.Gateway.ID + "/" + up.Name
+		}
 		g.links = append(g.links, bridge.New(up, g.broker, log))
 	}
 	if g.field, err = newField(cfg, log); err != nil {
