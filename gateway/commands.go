@@ -38,6 +38,7 @@ type order struct {
 	value  adapters.Value
 	id     string
 	at     time.Time           // when the broker took it, with a monotonic reading
+	older  bool                // it was before that, and nobody knows when
 	props  mqttcore.Properties // response topic and correlation data
 }
 
@@ -239,7 +240,7 @@ func (c *commands) listen(m *mqttcore.Message) {
 
 // take reads one command from the log.
 func (c *commands) take(d *mqttcore.Delivery) {
-	o := &order{seq: d.Seq, target: c.targets[string(d.Topic)], at: time.Now().Add(-d.Age)}
+	o := &order{seq: d.Seq, target: c.targets[string(d.Topic)], at: time.Now().Add(-d.Age), older: d.Older}
 	if o.target == nil {
 		c.unknown(o, string(d.Topic))
 		return
@@ -260,6 +261,10 @@ func (c *commands) carry(o *order, payload []byte) {
 	var err error
 	if o.value, o.id, err = parseCommand(payload, o.target.point); err != nil {
 		c.refuse(o, err)
+		return
+	}
+	if o.older {
+		c.refuse(o, errors.New("command is too old, or may be: the machine was off since, and has no clock that tells for how long"))
 		return
 	}
 	o.target.worker.push(o)

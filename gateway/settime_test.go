@@ -3,12 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"sluice/gateway/config"
+	"sluice/mqttcore"
+	"sluice/mqttcore/store"
 )
 
 // parseReading reads the JSON of a reading.
@@ -27,7 +32,7 @@ func (s *site) inProcess(m machine) (stop func()) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	g, err := newGateway(cfg, m, newBoard(), quiet)
+	g, err := newGateway(cfg, m, newBoard(), slog.New(slog.NewTextHandler(s.t.Output(), nil)))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -197,5 +202,47 @@ func TestClockSteps(t *testing.T) {
 		if !strings.Contains(l, `"good"`) || strings.Contains(l, "estimated") {
 			t.Errorf("%s", l)
 		}
+	}
+}
+
+// A command that the log kept while the machine was off for nobody knows how long
+// is answered, not carried out.
+func TestCommandOfUnknownAge(t *testing.T) {
+	port := freePort(t)
+	s := newSite(t, clockConfig(port, freePort(t)))
+	m := newToyMachine()
+	m.set(time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC), "ntp", true)
+	stop := s.inProcess(m)
+	panel := []string{"-i", "panel", "-c", "-q", "1", "-t", "m/relay/result"}
+	subscribe(t, port, append(panel, "-E")...).wait(20 * time.Second)
+	stop()
+
+	// Cut off with a command that was acknowledged a moment ago.
+	clock := newClock(m, false, quiet)
+	st, err := store.Open(store.Options{Dir: filepath.Join(s.dir, "data"), Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- st.Run(ctx) }()
+	for _, o := range st.Sessions() {
+		if consumer, _, _ := mqttcore.ConsumerLane(o.Client); consumer == commandConsumer {
+			command := store.Message{Topic: "m/relay/set", Payload: []byte(`{"value":true,"id":"yesterday"}`), QoS: 1, Routes: []store.Route{{Session: o.ID, QoS: 1}}}
+			if err := st.AppendSync(t.Context(), &command); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cancel()
+	if err := errors.Join(<-ended, st.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	m.reboot("second", time.Unix(0, 0))
+	s.inProcess(m)
+	line := subscribe(t, port, panel...).awaitLine("yesterday", 20*time.Second)
+	if !strings.Contains(line, `"ok":false`) || !strings.Contains(line, "the machine was off since") {
+		t.Errorf("answered %s", line)
 	}
 }

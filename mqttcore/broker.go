@@ -96,7 +96,7 @@ func (b *Broker) memberID() uint32 { return b.lastID.Add(1) }
 // restoreSessions takes up the sessions where the last run left them.
 func (b *Broker) restoreSessions() {
 	for _, o := range b.st.Sessions() {
-		if name, lane, ok := consumerLane(o.Client); ok {
+		if name, lane, ok := ConsumerLane(o.Client); ok {
 			b.restoreLane(name, lane, o)
 			continue
 		}

@@ -32,14 +32,10 @@ func laneName(consumer string, lane int) string {
 	return consumerPrefix + consumer + "#" + strconv.Itoa(lane)
 }
 
-// ConsumerName is the name of the durable [Consumer] that a session in the store
-// belongs to, where it is no client's: with "#2" and so on behind it for any
-// lane but the first.
-func ConsumerName(client string) (string, bool) { return strings.CutPrefix(client, consumerPrefix) }
-
-// consumerLane undoes laneName.
-func consumerLane(client string) (consumer string, lane int, ok bool) {
-	name, ok := ConsumerName(client)
+// ConsumerLane is the name of the durable [Consumer] that a session in the store
+// belongs to, and the number of the lane, from 1; false where it is a client's.
+func ConsumerLane(client string) (consumer string, lane int, ok bool) {
+	name, ok := strings.CutPrefix(client, consumerPrefix)
 	if !ok {
 		return "", 0, false
 	}

@@ -204,7 +204,7 @@ func TestUnfinishedSplit(t *testing.T) {
 	}
 	r.restart()
 	for _, s := range r.st.Sessions() {
-		if _, lane, _ := consumerLane(s.Client); lane == 3 && len(s.Subs) > 0 {
+		if _, lane, _ := ConsumerLane(s.Client); lane == 3 && len(s.Subs) > 0 {
 			t.Errorf("the other lane is still subscribed to %v", s.Subs)
 		}
 	}

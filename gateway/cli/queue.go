@@ -81,18 +81,26 @@ func (o *queueFlags) look(ctx context.Context, do func(folder string, i *store.I
 	return errors.Join(do(folder, i), i.Close())
 }
 
-// ownerName is a session as users know it: an upstream by its name in the
-// configuration, a client by its client identifier.
-func ownerName(client string) (kind, name string) {
-	consumer, inside := mqttcore.ConsumerName(client)
+// owner is a session as users know it.
+type owner struct {
+	kind string // upstream | gateway | client
+	name string // in the configuration; of a client: its client identifier
+	lane int    // 1; 2 and more are further queues of the same upstream
+}
+
+func ownerOf(client string) owner {
+	consumer, lane, inside := mqttcore.ConsumerLane(client)
 	if !inside {
-		return "client", client
+		return owner{"client", client, 1}
 	}
 	if link, ok := strings.CutPrefix(consumer, upstreamConsumer); ok {
-		return "upstream", link
+		return owner{"upstream", link, lane}
 	}
-	return "gateway", consumer
+	return owner{"gateway", consumer, lane}
 }
+
+// String is what a dump takes.
+func (o owner) String() string { return o.kind + " " + o.name }
 
 // upstreamConsumer begins the names of the upstreams' queues (see
 // bridge.ConsumerName).

@@ -78,8 +78,7 @@ func checkQueues(folder string, i *store.Inspection) (*queueReport, error) {
 		if d.Client == "" {
 			q.Session = fmt.Sprintf("session %d, deleted since", d.Session)
 		} else {
-			kind, name := ownerName(d.Client)
-			q.Session = kind + " " + name
+			q.Session = ownerOf(d.Client).String()
 		}
 		r.Drops = append(r.Drops, q)
 	}

@@ -19,6 +19,7 @@ import (
 // queuedMessage is one line of `sluice queue dump`.
 type queuedMessage struct {
 	Session string           `json:"session"` // kind and name
+	Lane    int              `json:"lane"`
 	Seq     uint64           `json:"seq"`
 	Time    time.Time        `json:"time"` // when it was stored
 	Topic   string           `json:"topic"`
@@ -72,22 +73,26 @@ name that 'sluice queue ls' shows, with its kind where there are several.`,
 	return cmd
 }
 
-// named finds the one session that goes by name.
+// named finds what goes by a name: one session, or the lanes of one upstream.
 func named(queues []store.QueueInfo, name string) ([]store.QueueInfo, error) {
-	var found []store.QueueInfo
+	found := map[string][]store.QueueInfo{}
 	var known []string
 	for _, q := range queues {
-		kind, short := ownerName(q.Client)
-		if name == short || name == kind+" "+short {
-			found = append(found, q)
+		of := ownerOf(q.Client)
+		if name == of.name || name == of.String() {
+			found[of.kind] = append(found[of.kind], q)
 		}
-		known = append(known, shown(kind+" "+short, 60))
+		if of.lane == 1 {
+			known = append(known, shown(of.String(), 60))
+		}
 	}
 	switch {
-	case len(found) == 1:
-		return found, nil
 	case len(found) > 1:
 		return nil, usageError{fmt.Errorf("%q: there are several; write the kind before it, as in 'upstream %s'", name, name)}
+	case len(found) == 1:
+		for _, lanes := range found {
+			return lanes, nil
+		}
 	case len(known) > 20:
 		known = append(known[:20], "…")
 	}
@@ -99,10 +104,10 @@ func dump(out io.Writer, i *store.Inspection, queues []store.QueueInfo, limit ui
 	enc.SetEscapeHTML(false)
 	n := uint64(0)
 	for _, q := range queues {
-		kind, name := ownerName(q.Client)
+		of := ownerOf(q.Client)
 		err := i.Each(q.ID, func(d *store.Delivery) error {
 			m := messageOf(d)
-			m.Session = kind + " " + name
+			m.Session, m.Lane = of.String(), of.lane
 			if err := enc.Encode(m); err != nil {
 				return err
 			}

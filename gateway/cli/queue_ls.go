@@ -31,6 +31,7 @@ type queueSession struct {
 	Session       store.SID           `json:"session"`
 	Kind          string              `json:"kind"` // upstream | gateway | client
 	Name          string              `json:"name"`
+	Lane          int                 `json:"lane"` // 1; an upstream may have further queues
 	User          string              `json:"user,omitempty"`
 	Queued        uint64              `json:"queued"`
 	Bytes         uint64              `json:"bytes"`
@@ -119,7 +120,8 @@ func listQueues(folder string, i *store.Inspection) (*queueList, error) {
 			InFlight: q.InFlight, Appended: q.Appended, Delivered: q.Delivered, Dropped: q.Dropped,
 			Connected: q.Connected, AwaySeconds: q.Away.Seconds(), Subscriptions: []queueSubscription{},
 		}
-		s.Kind, s.Name = ownerName(q.Client)
+		of := ownerOf(q.Client)
+		s.Kind, s.Name, s.Lane = of.kind, of.name, of.lane
 		for _, sub := range q.Subs {
 			s.Subscriptions = append(s.Subscriptions, queueSubscription{sub.Filter, sub.Options & 3})
 		}
@@ -197,7 +199,13 @@ func (l *queueList) print(out io.Writer) error {
 	return nil
 }
 
-func (s *queueSession) title() string { return s.Kind + " " + shown(s.Name, 40) }
+func (s *queueSession) title() string {
+	title := s.Kind + " " + shown(s.Name, 40)
+	if s.Lane > 1 {
+		title += fmt.Sprintf(" (lane %d)", s.Lane)
+	}
+	return title
+}
 
 // shown makes text from outside fit for a terminal.
 func shown(s string, most int) string {

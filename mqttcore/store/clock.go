@@ -58,10 +58,16 @@ type epoch struct {
 	wall   int64  // wall time of store time 0, ms since 1970
 	boot   int64  // boot clock at store time 0, ms
 	synced bool
+	gap    bool // how long the machine was off before it is not known
 	bootID string
 }
 
-const maxEpochs = 64
+const (
+	maxEpochs = 64
+
+	epochSynced = 1 << 0
+	epochGap    = 1 << 1
+)
 
 // storeClock is the store's view of time. It may be read from any goroutine;
 // changes need Store.mu.
@@ -85,19 +91,21 @@ func (c *storeClock) start(last uint64) {
 	wall, synced := c.clock.Wall()
 	id := c.clock.BootID()
 	boot := c.clock.Boot().Milliseconds()
-	now := last
+	now, gap := last, false
 	if all := c.epochs(); len(all) > 0 {
 		e := all[len(all)-1]
 		c.before = Known{Wall: c.wallAt(last), Boot: e.bootID == id && id != "" && e.synced}
-		switch {
-		case e.bootID == id && id != "":
+		known := e.synced && synced
+		if e.bootID == id && id != "" {
 			now = max(last, uint64(max(0, boot-e.boot)))
-		case e.synced && synced:
-			now = max(last, uint64(max(0, wall.UnixMilli()-e.wall)))
+		} else if since := wall.UnixMilli() - e.wall; known && since >= int64(last) {
+			now = uint64(since)
+		} else {
+			now, gap = last+1, true // after all that was before
 		}
 	}
 	c.offset = int64(now) - boot
-	c.add(epoch{start: now, wall: wall.UnixMilli() - int64(now), boot: boot - int64(now), synced: synced, bootID: id})
+	c.add(epoch{start: now, wall: wall.UnixMilli() - int64(now), boot: boot - int64(now), synced: synced, gap: gap, bootID: id})
 }
 
 func (c *storeClock) now() uint64 {
@@ -108,6 +116,11 @@ func (c *storeClock) now() uint64 {
 func (c *storeClock) age(at uint64) time.Duration {
 	now := c.now()
 	return time.Duration(now-min(now, at)) * time.Millisecond
+}
+
+// older says that a store time was longer ago than its age says.
+func (c *storeClock) older(at uint64) bool {
+	return slices.ContainsFunc(c.epochs(), func(e epoch) bool { return e.gap && at < e.start })
 }
 
 // add takes an epoch. One that only corrects the wall clock of the same boot
@@ -189,17 +202,21 @@ func (e *epoch) append(b []byte) []byte {
 	b = appendUint(b, e.start)
 	b = appendUint(b, uint64(e.wall))
 	b = appendUint(b, uint64(e.boot))
-	synced := byte(0)
+	flags := byte(0)
 	if e.synced {
-		synced = 1
+		flags |= epochSynced
 	}
-	return appendString(append(b, synced), e.bootID)
+	if e.gap {
+		flags |= epochGap
+	}
+	return appendString(append(b, flags), e.bootID)
 }
 
 func (e *epoch) decode(d *decoder) {
 	e.start = d.uint()
 	e.wall = int64(d.uint())
 	e.boot = int64(d.uint())
-	e.synced = d.byte() == 1
+	flags := d.byte()
+	e.synced, e.gap = flags&epochSynced != 0, flags&epochGap != 0
 	e.bootID = d.string()
 }

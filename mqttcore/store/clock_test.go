@@ -103,13 +103,14 @@ func TestClockJumps(t *testing.T) {
 		happen func(*hands)
 		left   uint32 // of 1000 s
 		synced bool
+		older  bool
 	}{
-		{"wall clock set a year ahead", func(h *hands) { h.set(noon.AddDate(1, 0, 0), true) }, 1000, false},
-		{"wall clock set back", func(h *hands) { h.set(noon.AddDate(-30, 0, 0), true) }, 1000, true},
-		{"restart of the program", func(h *hands) { h.pass(100 * time.Second) }, 900, true},
-		{"reboot, both clocks known", func(h *hands) { h.reboot("two", noon.Add(300*time.Second), true) }, 700, true},
-		{"reboot without a clock", func(h *hands) { h.reboot("two", noon.AddDate(1, 0, 0), false) }, 1000, true},
-		{"reboot into the past", func(h *hands) { h.reboot("two", noon.AddDate(-1, 0, 0), true) }, 1000, true},
+		{"wall clock set a year ahead", func(h *hands) { h.set(noon.AddDate(1, 0, 0), true) }, 1000, false, false},
+		{"wall clock set back", func(h *hands) { h.set(noon.AddDate(-30, 0, 0), true) }, 1000, true, false},
+		{"restart of the program", func(h *hands) { h.pass(100 * time.Second) }, 900, true, false},
+		{"reboot, both clocks known", func(h *hands) { h.reboot("two", noon.Add(300*time.Second), true) }, 700, true, false},
+		{"reboot without a clock", func(h *hands) { h.reboot("two", noon.AddDate(1, 0, 0), false) }, 1000, true, true},
+		{"reboot into the past", func(h *hands) { h.reboot("two", noon.AddDate(-1, 0, 0), true) }, 1000, true, true},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -128,6 +129,17 @@ func TestClockJumps(t *testing.T) {
 			}
 			if d.Expiry > c.left || d.Expiry+2 < c.left {
 				t.Errorf("%d s remain, wanted %d", d.Expiry, c.left)
+			}
+			equal(t, "older than its age", d.Older, c.older)
+			r.must(func(done func(error)) { r.Append(expiring(sid, 1000), done) })
+			r.stop()
+			r = start(t, o) // it is known for good, and only of what was before
+			q := r.OpenQueue(sid, nil)
+			for _, older := range []bool{c.older, false} {
+				if ok, err := q.Next(&d); !ok || err != nil {
+					t.Fatal(ok, err)
+				}
+				equal(t, "older after a restart", d.Older, older)
 			}
 		})
 	}

@@ -221,7 +221,7 @@ func (q *Queue) each(at uint64, take func(*Delivery, uint64) error) (uint64, err
 			continue // it was found with the segment
 		}
 		d.Sent, d.Released = h.seq <= q.ses.sent, m == markReleased
-		d.At, d.Age = q.s.clock.wallAt(sent), q.s.clock.age(sent)
+		d.At, d.Age, d.Older = q.s.clock.wallAt(sent), q.s.clock.age(sent), q.s.clock.older(sent)
 		if d.HasExpiry {
 			d.Expiry = q.s.clock.left(sent, d.Expiry)
 		}

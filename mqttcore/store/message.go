@@ -78,8 +78,10 @@ type Delivery struct {
 	// once the clock has been set it is right for the whole boot.
 	At time.Time
 	// Age is how long ago that was, by store time: no set of the wall clock
-	// makes a message older.
-	Age time.Duration
+	// makes a message older. Older says that it was longer ago: the machine was
+	// off meanwhile, and nobody knows for how long.
+	Age   time.Duration
+	Older bool
 }
 
 // PacketID is the MQTT packet identifier that belongs to a sequence number:

@@ -137,7 +137,7 @@ func (q *Queue) next(d *Delivery, peek bool) (bool, error) {
 			continue
 		}
 		d.Released = state == markReleased
-		d.At, d.Age = q.s.clock.wallAt(at), q.s.clock.age(at)
+		d.At, d.Age, d.Older = q.s.clock.wallAt(at), q.s.clock.age(at), q.s.clock.older(at)
 		if age := ses.maxAge.Load(); age > 0 && !known && !d.Released && q.s.clock.now() > at+age {
 			q.drop(h.seq, ReasonAge, h.pub.size())
 			continue

@@ -147,7 +147,7 @@ func (s *Store) applyFrame(r *recovery, b []byte, lsn LSN, time uint64, g *recov
 			r.total = d.uint()
 			return true, n, nil
 		case typ == recPub:
-			if err := s.applyPub(&d, b, time, lsn, g, apply); err != nil {
+			if err := s.applyPub(r, &d, b, time, lsn, g, apply); err != nil {
 				return false, n, err
 			}
 		case apply:
@@ -159,7 +159,7 @@ func (s *Store) applyFrame(r *recovery, b []byte, lsn LSN, time uint64, g *recov
 	}
 }
 
-func (s *Store) applyPub(d *decoder, frame []byte, time uint64, lsn LSN, g *recoverSeg, apply bool) error {
+func (s *Store) applyPub(r *recovery, d *decoder, frame []byte, time uint64, lsn LSN, g *recoverSeg, apply bool) error {
 	var p pub
 	type delivery struct {
 		ses *session
@@ -176,6 +176,9 @@ func (s *Store) applyPub(d *decoder, frame []byte, time uint64, lsn LSN, g *reco
 	}
 	if err := d.pubRest(&p, frame); err != nil {
 		return err
+	}
+	if g != nil {
+		r.newest = max(r.newest, time+p.delta)
 	}
 	if g != nil {
 		for _, v := range deliveries {
