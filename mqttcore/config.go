@@ -62,7 +62,7 @@ type Config struct {
 	// in the midst of a large packet is disconnected.
 	MaxQueuedTotal int
 	// SessionQueue bounds what waits in the log for one session of a client that
-	// outlives its connection. Without MaxBytes it is 64 MiB.
+	// outlives its connection. Without MaxBytes it is 512 MiB.
 	SessionQueue Limit
 	// MaxSubscriptions bounds the subscriptions of one client (10000).
 	MaxSubscriptions int
@@ -162,7 +162,7 @@ func (c Config) withDefaults() Config {
 	c.MaxInflight = cmp.Or(c.MaxInflight, 256)
 	c.MaxQueuedBytes = cmp.Or(c.MaxQueuedBytes, 8<<20)
 	c.MaxQueuedTotal = cmp.Or(c.MaxQueuedTotal, 64<<20)
-	c.SessionQueue.MaxBytes = cmp.Or(c.SessionQueue.MaxBytes, 64<<20)
+	c.SessionQueue.MaxBytes = cmp.Or(c.SessionQueue.MaxBytes, 512<<20)
 	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 10_000)
 	c.MaxSubscriptionBytes = cmp.Or(c.MaxSubscriptionBytes, 64<<20)
 	c.MaxSessions = cmp.Or(c.MaxSessions, max(10_000, c.MaxConnections))

@@ -69,7 +69,7 @@ func (b *binder) buildBroker(f *rawFile, cfg *Config) {
 // Sizes of the log in bytes.
 const (
 	usualQueue      = gib
-	usualDisk       = 64 * mib // of a client's session
+	usualDisk       = 512 * mib // of a client's session
 	usualPacket     = mib
 	usualSegment    = 4 * mib
 	smallestSegment = 64 * kib
@@ -77,23 +77,18 @@ const (
 	fewestSegments  = 4
 )
 
-const (
-	// roomFactor is how much more room the log gets than its queues may hold: what
-	// is older than the snapshots is packed, what is not takes up to a quarter of
-	// the log whatever is in it.
-	roomFactor = 2
-	// fullSessions is how many sessions of clients the log has room for when they
-	// are as full as they may be.
-	fullSessions = 4
-)
+// roomFactor is how much more room the log gets than its queues may hold: what is
+// older than the snapshots is packed, what is not takes up to a quarter of the log
+// whatever is in it.
+const roomFactor = 2
 
-// sizeStore gives the log room for the queues of all upstreams and of clients
-// that stay away.
+// sizeStore gives the log room for the queues of all upstreams and for as much as
+// one client's session may have.
 func (b *binder) sizeStore(f *rawFile, cfg *Config) {
 	for i := range f.upstreams {
 		cfg.Store.MaxBytes += roomFactor * f.upstreams[i].queue.maxBytes
 	}
-	cfg.Store.MaxBytes = cmp.Or(cfg.Store.MaxBytes, usualQueue) + fullSessions*f.broker.waiting.disk.maxBytes
+	cfg.Store.MaxBytes += roomFactor * f.broker.waiting.disk.maxBytes
 	cfg.Store.SegmentSize = cfg.SegmentSize(0)
 }
 

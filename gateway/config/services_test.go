@@ -46,7 +46,7 @@ max_sessions       = 30
 max_subscriptions  = 40
 max_subscription_bytes = "3MiB"
 max_topic_levels   = 9
-queue              = { max_bytes = "64KiB", total = "1MiB", disk_max_bytes = "3MiB", disk_max_age = "7d", disk_when_full = "reject" }
+queue              = { max_bytes = "64KiB", total = "1MiB", disk_max_bytes = "300MiB", disk_max_age = "7d", disk_when_full = "reject" }
 durability         = "250ms"
 [web]
 listen = ""`)
@@ -55,7 +55,7 @@ listen = ""`)
 		ReceiveMaximum: 7, SessionExpiryMax: 7 * day, MaxInflight: 3,
 		MaxKeepAlive: 10 * time.Minute, MaxRetainedBytes: 2 << 20, MaxSessions: 30, MaxSubscriptions: 40,
 		MaxSubscriptionBytes: 3 << 20, MaxTopicLevels: 9, MaxQueuedBytes: 64 << 10, MaxQueuedTotal: 1 << 20,
-		SessionQueue: mqttcore.Limit{MaxBytes: 3 << 20, MaxAge: 7 * day, WhenFull: mqttcore.Reject},
+		SessionQueue: mqttcore.Limit{MaxBytes: 300 << 20, MaxAge: 7 * day, WhenFull: mqttcore.Reject},
 	}
 	if diff := cmp.Diff(want, cfg.Broker); diff != "" {
 		t.Errorf("broker (-want +got):\n%s", diff)
@@ -114,7 +114,7 @@ queue          = { max_bytes = "2GiB", max_age = "30d", when_full = "drop-newest
 		office.Queue != (mqttcore.Limit{MaxBytes: 2 * gib, MaxAge: 30 * day, WhenFull: mqttcore.DropNewest}) {
 		t.Errorf("given: %+v", office.Config)
 	}
-	if cfg.Store.MaxBytes != roomFactor*3*gib+fullSessions*usualDisk {
+	if cfg.Store.MaxBytes != roomFactor*(3*gib+usualDisk) {
 		t.Errorf("the log may have %d bytes", cfg.Store.MaxBytes)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
@@ -128,7 +128,7 @@ queue          = { max_bytes = "2GiB", max_age = "30d", when_full = "drop-newest
 
 func TestSmallQueue(t *testing.T) {
 	cfg := parse(t, "[[upstream]]\nname = \"a\"\nurl = \"mqtt://x\"\nout = [\"#\"]\nqueue = { max_bytes = \"1MiB\" }\n[broker]\nqueue = { disk_max_bytes = \"256KiB\" }")
-	if s := cfg.Store; s.MaxBytes != roomFactor*mib+fullSessions*256*kib || s.SegmentSize != s.MaxBytes/fewestSegments {
+	if s := cfg.Store; s.MaxBytes != roomFactor*(mib+256*kib) || s.SegmentSize != s.MaxBytes/fewestSegments {
 		t.Errorf("%d bytes in segments of %d", s.MaxBytes, s.SegmentSize)
 	}
 }

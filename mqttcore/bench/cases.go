@@ -47,6 +47,7 @@ func scenarios() []scenario {
 		scenario{name: "off_w1", what: "offline session, one publisher, window 1", full: true, run: traffic{publishers: 1, receivers: 1, qos: 1, size: 100, count: 1500, window: 1, durable: true}.offline},
 		scenario{name: "off_fan10", what: "10 offline sessions, one publisher, window 100", more: true, full: true, run: traffic{publishers: 1, receivers: 10, qos: 1, size: 100, count: 20_000, window: 100, durable: true}.offline},
 		scenario{name: "off_1m", what: "offline session, 1,000,000 messages, window 1000", more: true, full: true, run: traffic{publishers: 1, receivers: 1, qos: 1, size: 100, count: 1_000_000, window: 1000, durable: true}.offline},
+		scenario{name: "off_10m", what: "offline session, 10,000,000 messages, window 1000", more: true, full: true, run: traffic{publishers: 1, receivers: 1, qos: 1, size: 100, count: 10_000_000, window: 1000, durable: true}.offline},
 	)
 	return all
 }

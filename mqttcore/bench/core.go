@@ -27,7 +27,7 @@ const profileSocket = "profile.sock"
 func serveCore(addr, dir string) error {
 	runtime.MemProfileRate = 64 << 10
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	cfg := mqttcore.Config{Listen: []string{"tcp://" + addr}, MaxConnections: 20000}
+	cfg := mqttcore.Config{Listen: []string{"tcp://" + addr}, MaxConnections: 20000, SessionQueue: mqttcore.Limit{MaxBytes: 4 << 30}}
 	if err := cfg.Validate(); err != nil {
 		return err
 	}

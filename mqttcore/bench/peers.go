@@ -37,7 +37,7 @@ func peers(binary string) []peer {
 func sluice(binary string) func(dir, addr string) (*exec.Cmd, error) {
 	return func(dir, addr string) (*exec.Cmd, error) {
 		file := filepath.Join(dir, "config.toml")
-		text := fmt.Sprintf("[gateway]\nid = \"bench\"\ndata = \"data\"\n[broker]\nlisten = [\"tcp://%s\"]\nmax_connections = 20000\n[web]\nlisten = \"\"\n", addr)
+		text := fmt.Sprintf("[gateway]\nid = \"bench\"\ndata = \"data\"\n[broker]\nlisten = [\"tcp://%s\"]\nmax_connections = 20000\nqueue = { disk_max_bytes = \"4GiB\" }\n[web]\nlisten = \"\"\n", addr)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			return nil, err
 		}
