@@ -1,5 +1,7 @@
 package store
 
+import "time"
+
 // press says whether the log is near its bound or the disk at its end: then
 // packing two segments into one is worth it, and only the newest snapshot counts.
 // The caller holds s.mu.
@@ -96,4 +98,22 @@ func (s *Store) unneeded() (n int) {
 		}
 	}
 	return n
+}
+
+// surplusSegments is how many segments may wait for a snapshot to be recycled
+// while there is nothing else to do.
+const surplusSegments = 2
+
+// surplus says whether a snapshot is to be made only for the room that it frees.
+// The caller holds s.mu.
+func (s *Store) surplus() bool {
+	if s.w.snapping || time.Since(s.w.lastSnap) < snapPause || time.Since(s.w.lastSurplus) < snapPause {
+		return false
+	}
+	s.w.lastSurplus = time.Now()
+	if s.failed != nil || s.unneeded() <= surplusSegments || time.Now().Before(s.w.nextSnap) {
+		return false
+	}
+	s.w.wantSnap = true
+	return true
 }

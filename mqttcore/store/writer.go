@@ -24,7 +24,7 @@ type writerState struct {
 	nextFill time.Time
 
 	lastClock, lastSnap, nextSnap time.Time
-	lastAged                      time.Time
+	lastAged, lastSurplus         time.Time
 	sinceSnap                     uint64 // bytes of log since the newest snapshot
 	snapBytes                     uint64 // of that
 	snapping, wantSnap, mark      bool
@@ -98,13 +98,16 @@ func (s *Store) Run(ctx context.Context) error {
 func (s *Store) wait() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	aged := s.dropAllAged()
-	if len(s.pending) > 0 || len(s.losing) > 0 || s.curDue.Load() {
+	aged, surplus := s.dropAllAged(), s.surplus()
+	if len(s.pending) > 0 || len(s.losing) > 0 || surplus || s.curDue.Load() {
 		return 0
 	}
 	wait := snapInterval
 	if s.aging {
 		wait = aged
+	}
+	if len(s.segs) > surplusSegments {
+		wait = min(wait, snapPause)
 	}
 	if s.w.sinceSnap > 0 && !s.w.snapping {
 		wait = min(wait, snapInterval-time.Since(s.w.lastSnap))
@@ -192,9 +195,10 @@ func (s *Store) commit(last bool) {
 }
 
 // addClock records when the wall clock was set, and that there is a new
-// snapshot; never by a commit of its own.
+// snapshot; not by a commit of its own, but where the next snapshot must be
+// another one.
 func (s *Store) addClock() {
-	if len(s.pending) == 0 {
+	if len(s.pending) == 0 && !(s.w.mark && s.w.wantSnap) {
 		return
 	}
 	if s.w.mark {
