@@ -49,6 +49,7 @@ func TestWarnings(t *testing.T) {
 
 func goldens(t *testing.T, dir string, print func(t *testing.T, name string, src []byte) string) {
 	t.Setenv("STATE_DIRECTORY", "")
+	t.Setenv("CREDENTIALS_DIRECTORY", "")
 	files, err := filepath.Glob(filepath.Join(dir, "*.toml"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no files in %s: %v", dir, err)

@@ -30,6 +30,7 @@ func (b *binder) buildUpstreams(f *rawFile, cfg *Config) {
 		b.checkWholeSeconds(u)
 		out.Password = b.secretOf(u)
 		out.TLS = b.tls(u)
+		b.checkVersion3(u)
 		b.checkEcho(u)
 		if !u.has("out") && !u.has("in") {
 			b.badKey(u.path, "", `%s needs "out", "in" or both: the topics that go up and come down`, u.title())
@@ -60,6 +61,17 @@ func (b *binder) checkWholeSeconds(u *rawUpstream) {
 	}
 	if u.sessionExpiry%second != 0 {
 		b.bad(u.at("session_expiry"), "", "expected whole seconds, not %s", spell(u.sessionExpiry))
+	}
+}
+
+// checkVersion3 warns of what MQTT 3.1.1 cannot do.
+func (b *binder) checkVersion3(u *rawUpstream) {
+	if u.version != 3 {
+		return
+	}
+	if u.has("session_expiry") && b.fine(u.at("session_expiry")) {
+		b.warn(u.at("session_expiry"), "take it out, or use version = 5",
+			"with version = 3 the other side alone decides how long it remembers us")
 	}
 }
 
