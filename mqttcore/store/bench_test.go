@@ -210,6 +210,26 @@ func backlog(b *testing.B, sessions int) {
 	b.ReportMetric(float64(r.Stats().Bytes)/(1<<20), "left-MiB")
 }
 
+// BenchmarkTrickle commits each message alone, for a session that is away: what
+// that takes on the disk once it is packed, and what packing writes beside.
+func BenchmarkTrickle(b *testing.B) {
+	r, sid := benchStore(b, Options{MaxBytes: 256 << 20})
+	m := &Message{Topic: "home/floor1/meter/voltage", Payload: payload100, QoS: 1, Routes: []Route{{Session: sid, QoS: 1}}}
+	before := r.Stats()
+	b.ResetTimer()
+	for range b.N {
+		if err := r.AppendSync(b.Context(), m); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	st := r.Stats()
+	report(b, before, st)
+	b.ReportMetric(float64(st.Bytes)/(1<<20), "disk-MiB")
+	b.ReportMetric(float64(st.Repacked), "packed")
+	b.ReportMetric(float64(st.Dropped[ReasonQuota]), "dropped")
+}
+
 func heapInUse() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
