@@ -186,6 +186,9 @@ func (f *forwarder) fill() (more bool, err error) {
 		return false, nil
 	}
 	f.quietUntil = time.Time{}
+	if f.lim.qos == 2 && f.l.broker.DiskFault() != nil {
+		return false, nil // PUBREL may not be sent before the disk knows: they wait
+	}
 	if !f.pausedUntil.IsZero() {
 		if now.Before(f.pausedUntil) {
 			return false, nil

@@ -39,7 +39,7 @@ func (n *lane) look() error {
 	var d mqttcore.Delivery
 	ok, err := n.queue.Next(&d)
 	if err != nil {
-		return fmt.Errorf("the queue cannot be read: %w", err)
+		return err
 	}
 	if ok {
 		n.seen(&d)

@@ -38,7 +38,7 @@ const (
 )
 
 // openLanes opens all lanes of the consumer, those with older messages first.
-func openLanes(live *mqttcore.Consumer) ([]*lane, error) {
+func (l *Link) openLanes(live *mqttcore.Consumer) []*lane {
 	type aged struct {
 		*lane
 		age time.Duration
@@ -56,10 +56,10 @@ func openLanes(live *mqttcore.Consumer) ([]*lane, error) {
 	lanes = append(lanes, newLane(live))
 	for _, n := range lanes {
 		if err := n.look(); err != nil {
-			return nil, err
+			l.log.Error("what is queued for the upstream cannot be read", "why", err)
 		}
 	}
-	return lanes, nil
+	return lanes
 }
 
 // all returns the lanes, the one that takes in last. Any goroutine may call

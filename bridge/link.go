@@ -162,13 +162,14 @@ func (l *Link) consumer() string { return ConsumerName(l.cfg.Name) }
 func (l *Link) String() string { return "upstream " + l.cfg.Name }
 
 // Ready is closed once what is published is kept for the upstream, or refused
-// because the disk is full. It does not wait for a connection, nor for room: a
-// gateway starts without.
+// because the disk cannot keep it. It does not wait for a connection, nor for
+// room: a gateway starts without.
 func (l *Link) Ready() <-chan struct{} { return l.ready }
 
 // Run keeps the link up until ctx ends, and returns nil then. It returns an
 // error only if the local broker refuses the durable consumer for another
-// reason than a full disk, which it waits for. It is called once.
+// reason than the disk. A full one it waits for; with one that takes nothing any
+// more it forwards what happens now, and what can be read. It is called once.
 func (l *Link) Run(ctx context.Context) error {
 	// At QoS 0 upstream, too, messages are kept through an outage.
 	filters := make([]mqttcore.Filter, 0, len(l.cfg.Out))
@@ -186,12 +187,13 @@ func (l *Link) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("queue of upstream %s: %w", l.cfg.Name, err)
+		if l.broker.DiskFault() == nil {
+			return fmt.Errorf("queue of upstream %s: %w", l.cfg.Name, err)
+		}
+		l.log.Error("nothing is kept for the upstream: messages go up while it is connected", "why", err)
+		queue = l.broker.StoredConsumer(l.consumer())
 	}
-	lanes, err := openLanes(queue)
-	if err != nil {
-		return fmt.Errorf("queue of upstream %s: %w", l.cfg.Name, err)
-	}
+	lanes := l.openLanes(queue)
 	l.inbox = queue.Inbox()
 	l.lanes.Store(&lanes)
 	defer l.close()

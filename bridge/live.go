@@ -10,15 +10,15 @@ import (
 // it is full, the newest is dropped and counted.
 const liveQueue = 256
 
-// subscribeLive forwards messages of QoS 0, which the log does not hold, while
-// there is a connection.
+// subscribeLive forwards messages that the log does not hold while there is a
+// connection: those of QoS 0, and all where the disk takes nothing any more.
 func (l *Link) subscribeLive() (live <-chan mqttcore.Message, cancel func()) {
 	out := make(chan mqttcore.Message, liveQueue)
 	var cancels []func()
 	for i, filter := range l.cfg.Out {
 		earlier := l.cfg.Out[:i]
 		cancels = append(cancels, l.broker.Subscribe(filter, func(m *mqttcore.Message) {
-			if m.QoS > 0 || m.Retain || m.Origin == l.consumer() || l.staysHere([]byte(m.Topic)) {
+			if m.QoS > 0 && l.broker.DiskFault() == nil || m.Retain || m.Origin == l.consumer() || l.staysHere([]byte(m.Topic)) {
 				return
 			}
 			for _, f := range earlier {
@@ -40,7 +40,7 @@ func (l *Link) subscribeLive() (live <-chan mqttcore.Message, cancel func()) {
 	}
 }
 
-// sendLive writes a message of QoS 0.
+// sendLive writes a message at QoS 0.
 func (f *forwarder) sendLive(m *mqttcore.Message) {
 	var list packet.Properties
 	setProperties(&list, &m.Properties)

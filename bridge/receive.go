@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"sluice/mqttcore"
+	"sluice/mqttcore/packet"
 	"sluice/mqttcore/topic"
 )
 
@@ -151,7 +152,7 @@ func (r *receiver) publish(a *arrival, m mqttcore.Message) {
 			return
 		}
 		r.mu.Unlock()
-		r.published(a, err)
+		r.published(a, m.Topic, err)
 	})
 	if err != nil {
 		// It will not be better the next time, so the upstream is told.
@@ -165,12 +166,18 @@ func (r *receiver) publish(a *arrival, m mqttcore.Message) {
 	again := a.err != nil
 	r.mu.Unlock()
 	if again {
-		r.published(a, r.l.broker.Publish(r.ctx, m))
+		r.published(a, m.Topic, r.l.broker.Publish(r.ctx, m))
 	}
 }
 
 // published notes what became of a message.
-func (r *receiver) published(a *arrival, err error) {
+func (r *receiver) published(a *arrival, topic string, err error) {
+	if err != nil && a.qos == 1 && r.l.broker.DiskFault() != nil && r.l.cfg.version() == packet.V5 {
+		// It will not be better on another connection: the upstream is told.
+		r.l.noteUnfit(topic, err)
+		r.finish(a, reasonImplementation)
+		return
+	}
 	if err != nil {
 		r.fail(fmt.Errorf("the local broker could not keep a message: %w", err))
 		return

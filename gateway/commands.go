@@ -125,7 +125,7 @@ func (c *commands) unknown(o *order, setTopic string) {
 func (c *commands) String() string { return "commands" }
 
 // Ready is closed when commands are taken: those at QoS 0 alone where the disk
-// is full.
+// keeps nothing.
 func (c *commands) Ready() <-chan struct{} { return c.ready }
 
 // Run takes commands until ctx ends, then lets those under way end.
@@ -160,7 +160,10 @@ func (c *commands) Run(ctx context.Context) error {
 			var d mqttcore.Delivery
 			more, err := consumer.Next(&d)
 			if err != nil {
-				return fmt.Errorf("reading commands: %w", err)
+				c.log.Error("commands cannot be read, those at QoS 0 are carried out", "error", err)
+				consumer.Close()
+				consumer, wake = nil, nil
+				break
 			}
 			if !more {
 				break
@@ -186,7 +189,9 @@ func (c *commands) Run(ctx context.Context) error {
 			}
 			c.carry(o, m.Payload)
 		case seq := <-c.settled:
-			consumer.Ack(seq)
+			if consumer != nil {
+				consumer.Ack(seq)
+			}
 			open--
 		}
 	}
@@ -196,7 +201,9 @@ func (c *commands) Run(ctx context.Context) error {
 	for ; open > 0; open-- {
 		select {
 		case seq := <-c.settled:
-			consumer.Ack(seq)
+			if consumer != nil {
+				consumer.Ack(seq)
+			}
 		case <-late.C:
 			return nil // what is not settled comes again after the start
 		}
@@ -218,6 +225,11 @@ func (c *commands) open(ctx context.Context, filters []mqttcore.Filter) opened {
 		c.log.Error("commands at QoS 1 and 2 wait for room in the store", "why", why)
 		began()
 	})
+	if err != nil && c.broker.DiskFault() != nil {
+		c.log.Error("commands at QoS 1 and 2 are refused, those at QoS 0 are carried out", "why", err)
+		began()
+		return opened{}
+	}
 	if err == nil {
 		consumer.Prompt()
 		began()

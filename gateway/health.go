@@ -125,8 +125,8 @@ func (h *health) sentence() string {
 // or an upstream that is away is the field's trouble, not the gateway's.
 func (h *health) Health() []string {
 	var reasons []string
-	if err := h.g.store.Stats().Err; err != nil {
-		reasons = append(reasons, "the durable log accepts nothing: "+err.Error())
+	if s := h.g.store.Stats(); s.Err != nil {
+		reasons = append(reasons, "the durable log is "+s.State+": "+s.Err.Error())
 	}
 	h.mu.Lock()
 	recent := !h.lostAt.IsZero() && time.Since(h.lostAt) < lossShown

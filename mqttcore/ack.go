@@ -138,8 +138,8 @@ func (c *conn) conclude(q *ackQueue, a *ack) {
 			s.forget(a.pid)
 		}
 		// What a failed disk refuses may be found on it at the next start, and
-		// a PUBREC that says no would free its identifier.
-		unsure := a.typ == packet.PUBREC && errors.Is(a.err, store.ErrFailed)
+		// a PUBREC that says no would free its identifier, which is with it.
+		unsure := a.typ == packet.PUBREC && s.sid != 0 && errors.Is(a.err, store.ErrFailed)
 		if a.typ == packet.PUBREL || a.typ == packet.PUBCOMP || c.version != packet.V5 || unsure {
 			// There is no word for it: the client must come again.
 			c.evict(packet.ImplementationSpecificError, "store: "+a.err.Error())

@@ -315,7 +315,11 @@ func (b *Broker) attach(c *conn, p *packet.Connect) (present bool, err error) {
 	if disk != nil {
 		if err := b.waitDisk(disk); err != nil {
 			b.storeRefused(err)
-			return false, bye(storeReason(err), fmt.Sprintf("session of %s: %v", c.client, err))
+			reason := storeReason(err)
+			if c.version != packet.V5 {
+				reason = packet.ServerUnavailable // the one word that MQTT 3 has for it
+			}
+			return false, bye(reason, fmt.Sprintf("session of %s: %v", c.client, err))
 		}
 	}
 	return present, nil

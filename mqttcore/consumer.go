@@ -30,7 +30,7 @@ type Consumer struct {
 	b     *Broker
 	feed  *feed
 	lane  int
-	queue *store.Queue
+	queue queue
 	wake  chan struct{} // of all lanes
 	limit func(Limit)
 }
@@ -122,7 +122,7 @@ const consumerRetry = 2 * time.Second
 func (b *Broker) AwaitConsumer(ctx context.Context, name string, filters []Filter, waiting func(why error)) (*Consumer, error) {
 	for {
 		k, err := b.Consumer(ctx, name, filters)
-		if !errors.Is(err, store.ErrFull) && !errors.Is(err, store.ErrBusy) {
+		if errors.Is(err, store.ErrFailed) || !errors.Is(err, store.ErrFull) && !errors.Is(err, store.ErrBusy) {
 			return k, err
 		}
 		if waiting != nil {

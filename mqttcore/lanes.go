@@ -110,7 +110,9 @@ func (b *Broker) openLane(f *feed, lane int, wake chan struct{}) *Consumer {
 		b: b, feed: f, lane: lane, wake: wake,
 		limit: func(l Limit) { b.st.LimitSession(sid, l) },
 	}
-	k.queue = b.st.OpenQueue(sid, k.awake)
+	if q := b.st.OpenQueue(sid, k.awake); q != nil {
+		k.queue = q
+	}
 	return k
 }
 

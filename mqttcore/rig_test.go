@@ -83,7 +83,7 @@ func (r *rig) up() {
 			r.t.Error("broker: ", err)
 		}
 		stopStore()
-		if err := <-storeDone; err != nil && !r.fails {
+		if err := <-storeDone; err != nil && !r.fails && st.Err() == nil {
 			r.t.Error("store: ", err)
 		}
 		if err := st.Close(); err != nil {

@@ -73,7 +73,11 @@ func (t *teller) round(s Stats, d store.Stats, now time.Time) {
 	t.figure("retained messages/count", uint64(s.Retained))
 	t.figure("store/messages/count", d.Queued)
 	t.figure("store/messages/bytes", uint64(max(d.Bytes, 0)))
-	t.text("store/state", d.State)
+	state := d.State
+	if d.Err != nil {
+		state += ": " + d.Err.Error()
+	}
+	t.text("store/state", state)
 	t.deliveries(d)
 	metrics.Read(t.heap)
 	if t.heap[0].Value.Kind() == metrics.KindUint64 {

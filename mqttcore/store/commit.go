@@ -24,7 +24,7 @@ func (s *Store) write(frames []*frame) error {
 			s.poison(err)
 		default:
 			s.poison(err)
-			s.giveUp(frames, fmt.Errorf("%w: %w", ErrFailed, err), true)
+			s.giveUp(frames, failure(err), true)
 			return err
 		}
 	}
@@ -100,7 +100,7 @@ func (s *Store) publish(g *segment, frames []*frame) {
 	wakes := s.w.wakes[:0]
 	s.mu.Lock()
 	s.stats.Commits++
-	taken, s.refusing = s.refusing, false
+	taken, s.refused = s.refused != nil, nil
 	for _, f := range frames {
 		for i := range f.touched {
 			t := &f.touched[i]

@@ -17,7 +17,8 @@ import (
 // simulated one can replay every state a crash may leave. Methods may be called
 // from any goroutine.
 type FS interface {
-	// Open opens a file to read, and to write.
+	// Open opens a file to read, and to write. Where it can only be read, its
+	// WriteAt and Datasync say why.
 	Open(name string) (File, error)
 	// Create makes a file of size bytes, all allocated, that must not exist,
 	// and with it the folder it is in.
@@ -28,7 +29,9 @@ type FS interface {
 	List(folder string) ([]FileInfo, error)
 	// SyncDir makes creations, renames and removals durable.
 	SyncDir() error
-	// Lock takes the folder for this process, or fails with ErrLocked.
+	// Lock takes the folder for this process, or fails with ErrLocked. Where
+	// the folder can be read, but not written, both are given: what to close, and
+	// the reason.
 	Lock() (io.Closer, error)
 }
 
@@ -67,11 +70,33 @@ func (d disk) path(name string) string { return filepath.Join(string(d), name) }
 
 func (d disk) Open(name string) (File, error) {
 	f, err := os.OpenFile(d.path(name), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if unwritable(err) {
+		r, rerr := os.OpenFile(d.path(name), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+		if rerr != nil {
+			return nil, rerr
+		}
+		return unwritableFile{r, err}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	return diskFile{f}, nil
 }
+
+// unwritable says whether something may still be read.
+func unwritable(err error) bool {
+	return errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission)
+}
+
+// unwritableFile is a file that cannot be written.
+type unwritableFile struct {
+	*os.File
+	why error
+}
+
+func (f unwritableFile) WriteAt([]byte, int64) (int, error) { return 0, f.why }
+func (f unwritableFile) Datasync() error                    { return f.why }
+func (f unwritableFile) Filled() int64                      { return 0 }
 
 func (d disk) Create(name string, size int64) (File, error) {
 	p := d.path(name)
@@ -158,7 +183,16 @@ func (d disk) Lock() (io.Closer, error) {
 	p := d.path("LOCK")
 	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("store folder cannot be used: %w", err)
+		err = fmt.Errorf("store folder cannot be used: %w", err)
+	}
+	readOnly := err
+	if unwritable(err) {
+		if f, err = os.OpenFile(p, os.O_RDONLY|unix.O_NOFOLLOW, 0); errors.Is(err, fs.ErrNotExist) {
+			f, err = os.Open(string(d)) // nothing to lock, the folder does as well
+		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
@@ -167,7 +201,7 @@ func (d disk) Lock() (io.Closer, error) {
 		}
 		return nil, fmt.Errorf("%s: flock: %w", p, err)
 	}
-	return lock{f}, nil
+	return lock{f}, readOnly
 }
 
 // lock is the locked file LOCK.

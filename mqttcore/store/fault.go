@@ -2,14 +2,64 @@ package store
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"syscall"
+	"time"
 )
 
 // isFull says whether the disk has no room, rather than a fault.
 func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// isDamage says whether the disk cannot give back what it was given: a bad
+// sector, or metadata of the file system that do not match their checksum.
+func isDamage(err error) bool {
+	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EUCLEAN) || errors.Is(err, syscall.EBADMSG)
+}
+
+// failure is ErrFailed with its cause and what can be done about it.
+func failure(cause error) error {
+	remedy := "see what the kernel says of the disk (dmesg)"
+	switch {
+	case errors.Is(cause, ErrVersion):
+		remedy = "start that version, or name another folder"
+	case isFull(cause):
+		return fmt.Errorf("%w: %w: %w; free some space and start again", ErrFailed, ErrFull, cause)
+	case errors.Is(cause, syscall.EROFS):
+		remedy = "the file system is read-only, as the kernel makes one with errors: look into dmesg, repair it or mount it writable"
+	case errors.Is(cause, fs.ErrPermission):
+		remedy = "give the folder and all files in it to the user that this runs as"
+	case errors.Is(cause, syscall.ENOTDIR), errors.Is(cause, fs.ErrExist), errors.Is(cause, syscall.ELOOP):
+		remedy = "something else than a folder is in the way: move it, or name another folder"
+	case isDamage(cause):
+		remedy = "the disk has errors: look into dmesg, and replace it"
+	}
+	return fmt.Errorf("%w: %w; %s, then start again", ErrFailed, cause, remedy)
+}
+
+// readPauses are the waits before a place that cannot be read is tried again.
+var readPauses = [...]time.Duration{2 * time.Millisecond, 20 * time.Millisecond, 200 * time.Millisecond}
+
+const (
+	readPatience = 300 * time.Millisecond // more than all of them: for one place
+	openPatience = time.Second            // for all places together, while the store is opened
+)
+
+// patiently reads, again after a pause where the disk has an error, for as long
+// as patience lasts.
+func patiently(patience *time.Duration, read func() error) (err error) {
+	for _, pause := range readPauses {
+		if err = read(); !isDamage(err) || pause > *patience {
+			return err
+		}
+		*patience -= pause
+		time.Sleep(pause)
+	}
+	return read()
 }
 
 // poison gives up the active segment where it stands: after a failed sync the
@@ -57,8 +107,8 @@ func (s *Store) giveUp(frames []*frame, err error, sticky bool) {
 	}
 	s.ordinal = s.w.ordinal
 	s.w.wantSnap = true // it takes in what the lost records changed
-	news := !s.refusing || sticky
-	s.refusing = true
+	news := s.refused == nil || sticky
+	s.refused = err
 	s.mu.Unlock()
 	if news {
 		s.log.Error("store: messages are refused", "error", err)

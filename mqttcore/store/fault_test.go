@@ -98,14 +98,14 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	st := r.Stats()
-	equal(t, "state", st.State, "open")
-	t.Logf("refused %d, dropped %v, %d segments", refused, st.Dropped, st.Segments)
+	t.Logf("%s, refused %d, dropped %v, %d segments", st.State, refused, st.Dropped, st.Segments)
 	if st.Dropped[store.ReasonQuota] == 0 {
 		t.Error("nothing was dropped on a full disk")
 	}
 	balance(t, r.Store)
 	fs.SetCapacity(0)
 	r.publish(sid, "room again")
+	equal(t, "state", r.Stats().State, "open")
 	q := r.OpenQueue(sid, nil)
 	got := drain(t, q)
 	if !strings.HasSuffix(got, ":room again") {
@@ -131,6 +131,7 @@ func TestSessionOfARefusedCommit(t *testing.T) {
 	if !errors.Is(full, store.ErrFull) {
 		t.Fatalf("session on a full disk: %v", full)
 	}
+	equal(t, "state", r.Stats().State, "full")
 	full = r.await(func(done func(error)) { r.PutSubscription(sid, store.Subscription{Filter: "t", Options: 1}, done) })
 	if !errors.Is(full, store.ErrFull) {
 		t.Fatalf("subscription on a full disk: %v", full)

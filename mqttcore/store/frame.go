@@ -2,6 +2,7 @@ package store
 
 import (
 	"hash/crc32"
+	"time"
 )
 
 // A frame is the unit of writing and of damage. It begins on a 4 KiB boundary
@@ -110,6 +111,15 @@ func readFrame(r readerAt, off, limit int64, seed uint32, buf []byte) (f frameIn
 	}
 	b = b[:size]
 	return f, b, frameSum(b, seed) == f.crc, nil
+}
+
+// readPatiently is readFrame for a disk that may be better a moment later.
+func readPatiently(patience *time.Duration, r readerAt, off, limit int64, seed uint32, buf []byte) (f frameInfo, b []byte, ok bool, err error) {
+	err = patiently(patience, func() error {
+		f, b, ok, err = readFrame(r, off, limit, seed, buf)
+		return err
+	})
+	return f, b, ok, err
 }
 
 // frameTouch is what a frame holds for one session.

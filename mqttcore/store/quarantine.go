@@ -85,21 +85,31 @@ func (s *Store) countQuarantine() {
 	}
 }
 
-// setAside copies damaged pages into quarantine, once for each place, and counts
-// them. They stay where they are until the segment is recycled.
-func (s *Store) setAside(g *segment, file File, from, to int64) {
+// noteDamage counts a damaged place and says so; false: it is known.
+func (s *Store) noteDamage(g *segment, from, to int64, why error) bool {
 	place := makeLSN(g.id, from)
 	s.mu.Lock()
 	if slices.Contains(s.damage, place) || len(s.damage) == maxDamage {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	s.damage = append(s.damage, place)
 	s.stats.CorruptFrames++
 	g.hurt = true
+	s.mu.Unlock()
+	s.log.Error("store: damage on the disk", "segment", segName(g.id), "offset", from, "bytes", to-from, "error", why)
+	return true
+}
+
+// setAside copies damaged pages into quarantine, once for each place, and counts
+// them. They stay where they are until the segment is recycled.
+func (s *Store) setAside(g *segment, file File, from, to int64) {
+	if !s.noteDamage(g, from, to, nil) {
+		return
+	}
+	s.mu.Lock()
 	full := s.stats.QuarantinedBytes+to-from > quarantineMax
 	s.mu.Unlock()
-	s.log.Error("store: damage on the disk", "segment", segName(g.id), "offset", from, "bytes", to-from)
 	if full {
 		return
 	}
@@ -112,7 +122,8 @@ func (s *Store) setAside(g *segment, file File, from, to int64) {
 		b := make([]byte, blockSize)
 		for off := from; off < to && err == nil; off += blockSize {
 			n, _ := file.ReadAt(b, off)
-			_, err = out.WriteAt(b[:n], off-from)
+			clear(b[n:]) // could not be read
+			_, err = out.WriteAt(b, off-from)
 		}
 		err = errors.Join(err, out.Close())
 	}

@@ -119,13 +119,23 @@ func (s *Store) locate(r *reader, ses *session) (g *segment, limit int64) {
 // read loads the frame at r.pos from the disk. Where there is no sound one it
 // moves r.pos to the next that is, or to the end of the segment.
 func (r *reader) read(s *Store, g *segment, limit int64) (bool, error) {
+	patience := readPatience
 	if r.file == nil || r.seg != g {
 		r.rest()
-		f, err := s.fs.Open(r.name)
+		err := patiently(&patience, func() (err error) {
+			r.file, err = s.fs.Open(r.name)
+			return err
+		})
 		if err != nil {
-			return false, err
+			r.file = nil
+			if !s.isLost(err) {
+				return false, err
+			}
+			s.noteDamage(g, r.pos.off(), limit, err)
+			r.pos = makeLSN(g.id, limit)
+			return false, nil
 		}
-		r.file, r.seg = f, g
+		r.seg = g
 		if !s.live(g) {
 			return false, nil // the name may be another one's by now
 		}
@@ -134,8 +144,8 @@ func (r *reader) read(s *Store, g *segment, limit int64) (bool, error) {
 		r.buf = readBuffers.Get().(*[frameTarget]byte)[:]
 	}
 	off := r.pos.off()
-	f, b, ok, err := readFrame(r.file, off, limit, g.seed, r.buf)
-	if err != nil {
+	f, b, ok, err := readPatiently(&patience, r.file, off, limit, g.seed, r.buf)
+	if err != nil && !s.isLost(err) {
 		return false, err
 	}
 	if cap(b) > cap(r.buf) { // a large message: its own buffer
@@ -155,10 +165,7 @@ func (r *reader) read(s *Store, g *segment, limit int64) (bool, error) {
 	if !s.live(g) {
 		return false, nil // recycled under the reader: locate goes on
 	}
-	next, _, err := probe(r.file, off+blockSize, limit, g.seed, r.buf)
-	if err != nil {
-		return false, err
-	}
+	next, _ := probe(r.file, off+blockSize, limit, g.seed, r.buf)
 	s.setAside(g, r.file, off, next)
 	r.pos = makeLSN(g.id, next)
 	return false, nil
@@ -172,16 +179,19 @@ func (s *Store) live(g *segment) bool {
 	return i < len(s.segs) && s.segs[i] == g
 }
 
+// isLost says whether a place that could not be read, at several tries, is to be
+// given up, so that one bad sector does not hold up a queue for ever. Where the
+// whole disk is gone, nothing is: the record of the loss does not reach it.
+func (s *Store) isLost(err error) bool { return isDamage(err) && s.Err() == nil }
+
 // probe looks for the next sound frame from off on; limit where there is none.
-func probe(r readerAt, off, limit int64, seed uint32, buf []byte) (int64, frameInfo, error) {
+// What cannot be read is not sound.
+func probe(r readerAt, off, limit int64, seed uint32, buf []byte) (int64, frameInfo) {
 	for ; off < limit; off += blockSize {
-		f, _, ok, err := readFrame(r, off, limit, seed, buf)
-		if err != nil {
-			return 0, f, err
-		}
+		f, _, ok, _ := readFrame(r, off, limit, seed, buf)
 		if ok && f.flags&flagFooter == 0 {
-			return off, f, nil
+			return off, f
 		}
 	}
-	return limit, frameInfo{}, nil
+	return limit, frameInfo{}
 }

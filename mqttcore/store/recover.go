@@ -9,20 +9,23 @@ import (
 )
 
 // Open opens the store of o, and recovers what a crash left. Corrupt data is
-// quarantined, counted and logged; Open fails only where the folder cannot be
-// used at all, with ErrLocked or ErrVersion where that is why. It starts no
-// goroutine: nothing is committed before Run.
+// quarantined, counted and logged. A folder that cannot be used is no reason not
+// to open either: the store then accepts nothing, Err says why, and what can be
+// read may be read. A folder that a newer version wrote is not touched. Open
+// fails with ErrLocked, or where o makes no sense. It starts no goroutine:
+// nothing is committed before Run.
 func Open(o Options) (*Store, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	lock, err := o.FS.Lock()
-	if err != nil {
+	s := newStore(o, nil)
+	err := s.open()
+	if errors.Is(err, ErrLocked) {
 		return nil, err
 	}
-	s := newStore(o, lock)
-	if err := s.recover(&recovery{}); err != nil {
-		return nil, errors.Join(fmt.Errorf("store: %w", err), lock.Close())
+	if err != nil {
+		s.failed = failure(err)
+		s.log.Error("store: nothing can be kept", "error", s.failed)
 	}
 	return s, nil
 }
@@ -37,8 +40,35 @@ func newStore(o Options, lock io.Closer) *Store {
 	}
 	s.frameMax = int(min(frameTarget, o.SegmentSize/4))
 	s.clock.clock = o.Clock
+	s.w.patience = openPatience
 	s.reset()
 	return s
+}
+
+func (s *Store) open() error {
+	if s.fs == nil {
+		d, err := Disk(s.opt.Dir)
+		if err != nil {
+			s.clock.start(0)
+			return err
+		}
+		s.fs = d
+	}
+	lock, unwritable := s.fs.Lock()
+	if lock == nil {
+		s.clock.start(0)
+		return unwritable
+	}
+	s.lock = lock
+	if unwritable != nil {
+		s.failed = failure(unwritable)
+	}
+	if err := s.recover(&recovery{}); err != nil {
+		s.reset()
+		s.clock.start(0)
+		return err
+	}
+	return unwritable
 }
 
 // reset empties what recovery fills.
@@ -92,20 +122,32 @@ func (s *Store) recover(r *recovery) error {
 		return err
 	}
 	r.buf = make([]byte, frameTarget)
+	var replayed []*recoverSeg
 	for i, g := range r.segs {
 		stop := uint64(math.MaxUint64)
 		if i+1 < len(r.segs) {
 			stop = r.segs[i+1].ordinal
 		}
 		s.missedBefore(r, g)
-		if err := s.replay(r, g, stop, i+1 == len(r.segs)); err != nil {
+		file, err := s.openPatiently(segName(g.id))
+		if isDamage(err) {
+			s.reject(segName(g.id), "it cannot be read: "+err.Error())
+			continue
+		}
+		if err == nil {
+			err = errors.Join(s.replay(r, g, file, stop, i+1 == len(r.segs)), file.Close())
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", segName(g.id), err)
 		}
 		r.read, r.ordinal = max(r.read, g.head.until), max(r.ordinal, g.head.until)
 		s.segs = append(s.segs, &g.segment)
+		replayed = append(replayed, g)
 	}
+	r.segs = replayed
 	s.missedAfter(r)
-	return s.resume(r)
+	s.resume(r)
+	return nil
 }
 
 // loadSnapshots takes the newest sound snapshot, and the identity of the store
@@ -142,7 +184,7 @@ func (s *Store) loadSnapshot(r *recovery, lsn LSN) error {
 	if !ok || h.id != uint64(lsn) {
 		return errors.New("its header is not sound")
 	}
-	f, err := s.fs.Open(name)
+	f, err := s.openPatiently(name)
 	if err != nil {
 		return err
 	}
@@ -151,7 +193,7 @@ func (s *Store) loadSnapshot(r *recovery, lsn LSN) error {
 	buf := make([]byte, frameTarget)
 	ordinal, prev := uint64(0), uint32(0)
 	for off := int64(headerSize); ; {
-		info, b, ok, err := readFrame(f, off, math.MaxInt32, seed, buf)
+		info, b, ok, err := readPatiently(&s.w.patience, f, off, math.MaxInt32, seed, buf)
 		if err != nil {
 			return err
 		}
@@ -178,7 +220,7 @@ func (s *Store) loadSnapshot(r *recovery, lsn LSN) error {
 }
 
 // resume makes the recovered state the running one.
-func (s *Store) resume(r *recovery) error {
+func (s *Store) resume(r *recovery) {
 	if r.marked > r.from {
 		s.stats.CorruptFrames++
 		s.log.Error("store: the newest snapshot is missing", "snapshot", snapName(r.marked))
@@ -214,12 +256,12 @@ func (s *Store) resume(r *recovery) error {
 		s.end = makeLSN(g.id, g.end)
 		// Go on in the last segment, unless something is odd about it.
 		if !g.footed && !g.hurt && g.size >= g.end+2*blockSize {
-			f, err := s.fs.Open(segName(g.id))
-			if err != nil {
-				return err
+			if f, err := s.fs.Open(segName(g.id)); err != nil {
+				s.log.Error("store: newest segment cannot be written on", "segment", segName(g.id), "error", err)
+			} else {
+				g.file, g.off, g.filled = f, g.end, f.Filled()
+				s.active = &g.segment
 			}
-			g.file, g.off, g.filled = f, g.end, f.Filled()
-			s.active = &g.segment
 		}
 	}
 	s.end = max(s.end, r.from)
@@ -230,5 +272,4 @@ func (s *Store) resume(r *recovery) error {
 		}
 	}
 	s.missedMessages()
-	return nil
 }

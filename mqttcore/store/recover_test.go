@@ -298,11 +298,13 @@ func TestNewerVersionIsLeftAlone(t *testing.T) {
 		fs, _ := fiveMessages(t, true, false)
 		// Version 9 with a sound checksum, as a later program would write it.
 		fs.Change(only(fs, prefix), func(b []byte) []byte { return store.WithVersion(b, 9) })
+		fs.Create("free-00000000000000ff.seg", 100) // of another size
 		before := fmt.Sprint(fs.Names())
-		_, err := store.Open(options(fs))
-		if !errors.Is(err, store.ErrVersion) {
+		r := start(t, options(fs))
+		if err := r.Err(); !errors.Is(err, store.ErrVersion) || !errors.Is(err, store.ErrFailed) {
 			t.Fatalf("%s: %v", prefix, err)
 		}
+		equal(t, "sessions", len(r.Sessions()), 0)
 		equal(t, "files", fmt.Sprint(fs.Names()), before)
 	}
 }

@@ -7,12 +7,7 @@ import (
 // replay goes through a segment: what lies below the snapshot is only indexed,
 // the rest changes the state again. Records from ordinal stop on were written
 // again to the next segment, after a fault.
-func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error {
-	file, err := s.fs.Open(segName(g.id))
-	if err != nil {
-		return err
-	}
-	defer file.Close()
+func (s *Store) replay(r *recovery, g *recoverSeg, file File, stop uint64, last bool) error {
 	next, footed := g.readFooter(file)
 	g.footed = footed
 	if footed && g.id < r.from.seg() && !r.thorough {
@@ -32,10 +27,7 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 	}
 	off, again := g.begin, int64(0)
 	for off+blockSize <= g.size {
-		f, b, ok, err := readFrame(file, off, g.size, g.seed, r.buf)
-		if err != nil {
-			return err
-		}
+		f, b, ok, unread := readPatiently(&s.w.patience, file, off, g.size, g.seed, r.buf)
 		if ok && f.flags&flagFooter == 0 && f.ordinal == want && f.ordinal < stop && (!chained || f.prev == prev) {
 			_, n, err := s.applyFrame(r, b[:frameHeader+int(f.length)], makeLSN(g.id, off), f.time, g)
 			if err != nil {
@@ -56,10 +48,10 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 		// Something else: the end of the log, or damage. It is damage where a
 		// later frame says that this place was durable before it was written, or
 		// where the footer or the snapshot does.
-		to, later, err := s.durableAfter(file, g, off, live, want, stop, r.buf)
-		if err != nil {
-			return err
+		if unread != nil && !isDamage(unread) {
+			return unread
 		}
+		to, later := s.durableAfter(file, g, off, live, want, stop, r.buf)
 		if to < g.size && again != off {
 			again = off // who only looks may have come while it was written
 			continue
@@ -71,7 +63,11 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 			off = to
 			continue
 		}
-		if last && !footed && f.ordinal == want && f.length > 0 && f.length < maxFrame {
+		if unread != nil {
+			// It may have been the end of what was durable.
+			g.hurt = true
+			s.setAside(&g.segment, file, off, off+blockSize)
+		} else if last && !footed && f.ordinal == want && f.length > 0 && f.length < maxFrame {
 			s.stats.TornTails++
 			s.log.Info("store: the end was cut off by a crash, nothing acknowledged was in it", "place", makeLSN(g.id, off))
 		} else if end := min(next, stop); footed && want < end || !footed && !last && r.covered < stop && f.length > 0 {
@@ -92,7 +88,7 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 	if !chained {
 		r.prev = 0
 	}
-	if g.id >= r.from.seg() {
+	if g.id >= r.from.seg() && s.failed == nil {
 		// What was read may still only be in the page cache of a process that
 		// was killed: before anyone relies on it, it goes to the disk.
 		if err := s.sync(file); err != nil {
@@ -105,19 +101,19 @@ func (s *Store) replay(r *recovery, g *recoverSeg, stop uint64, last bool) error
 
 // durableAfter looks behind off for a frame that proves off to have been
 // durable, or that lies below live itself; g.size where there is none.
-func (s *Store) durableAfter(file File, g *recoverSeg, off, live int64, want, stop uint64, buf []byte) (int64, frameInfo, error) {
+func (s *Store) durableAfter(file File, g *recoverSeg, off, live int64, want, stop uint64, buf []byte) (int64, frameInfo) {
 	hole := makeLSN(g.id, off)
 	for p := off + blockSize; p < g.size; p += blockSize {
-		to, f, err := probe(file, p, g.size, g.seed, buf)
-		if err != nil || to == g.size {
-			return g.size, f, err
+		to, f := probe(file, p, g.size, g.seed, buf)
+		if to == g.size {
+			break
 		}
 		if f.ordinal >= want && f.ordinal < stop && (to < live || f.synced > hole) {
-			return to, f, nil
+			return to, f
 		}
 		p = to
 	}
-	return g.size, frameInfo{}, nil
+	return g.size, frameInfo{}
 }
 
 // applyFrame replays the records of one frame. With a segment they are the

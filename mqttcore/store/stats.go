@@ -7,8 +7,10 @@ import (
 
 // Stats is a picture of the store; counters are since Open unless said.
 type Stats struct {
-	State string // "open", "failed" or "closed"
-	Err   error  // why it failed
+	// State is "open", "full" (what needs the disk is refused until there is
+	// room), "failed" (it is refused until the store is opened again) or "closed".
+	State string
+	Err   error // why it is full, or failed
 
 	Sessions int
 	Segments int   // in use
@@ -54,6 +56,8 @@ func (s *Store) Stats() Stats {
 		st.State, st.Err = "failed", s.failed
 	case s.state >= stateStopped:
 		st.State = "closed"
+	case s.refused != nil:
+		st.State, st.Err = "full", s.refused
 	}
 	st.Sessions = len(s.sessions)
 	st.Segments = len(s.segs)

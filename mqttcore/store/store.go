@@ -19,9 +19,10 @@ var (
 	// ErrBusy means that more waits to be committed than the store holds in
 	// memory: see WaitRoom.
 	ErrBusy = errors.New("store has too much waiting to be committed")
-	// ErrFailed means that the disk failed twice in a row and that nothing is
-	// accepted until the store is opened again.
-	ErrFailed = errors.New("store has failed, nothing is durable until it is reopened")
+	// ErrFailed means that nothing is accepted until the store is opened again:
+	// the disk failed twice in a row, or could not be used from the start. The
+	// error says why, and what can be done.
+	ErrFailed = errors.New("store keeps nothing until it is opened again")
 	// ErrQuota means that a queue that the message goes to is full, and set to
 	// Reject. The message is stored for nobody (MQTT 5 reason 0x97).
 	ErrQuota = errors.New("a queue is full and refuses more")
@@ -94,13 +95,6 @@ func (o *Options) setDefaults() error {
 	if o.CommitInterval < 0 {
 		return fmt.Errorf("store: commit interval %v: must not be negative", o.CommitInterval)
 	}
-	if o.FS == nil {
-		d, err := Disk(o.Dir)
-		if err != nil {
-			return err
-		}
-		o.FS = d
-	}
 	if o.Clock == nil {
 		o.Clock = SystemClock()
 	}
@@ -133,7 +127,7 @@ type Store struct {
 
 	mu       sync.Mutex
 	state    runState
-	failed   error
+	failed   error // see fail; changed with mu held, and before Run
 	clock    storeClock
 	sessions map[SID]*session
 	nextSID  SID
@@ -153,7 +147,7 @@ type Store struct {
 	gathering    bool // the writer waits for more, kick it when enough
 	roomc        chan struct{}
 	unsaved      []*session // changed by records that the disk did not take
-	refusing     bool       // the last commit was refused, and that was said
+	refused      error      // why the last commit was, for want of room
 	dirty        []*session // cursors newer than the disk
 	losing       []*session // with losses that are not recorded
 	aging        bool       // there are limits of age
@@ -223,7 +217,10 @@ func (s *Store) Close() error {
 	if active != nil {
 		err = active.file.Close()
 	}
-	return errors.Join(err, s.lock.Close())
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return err
 }
 
 // WaitRoom waits until Append would not refuse with ErrBusy.
@@ -249,6 +246,14 @@ func (s *Store) WaitRoom(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// Err is why the store accepts nothing until it is opened again; it wraps
+// ErrFailed. Nil where that is not so. What the log holds can still be read.
+func (s *Store) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
 }
 
 // refusal is why nothing is accepted, or nil. The caller holds s.mu.

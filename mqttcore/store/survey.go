@@ -13,7 +13,19 @@ func (s *Store) survey(r *recovery) error {
 	if err != nil {
 		return err
 	}
-	var odd []string
+	var odd, useless []string
+	var unread error // the last header that could not be read
+	read := 0
+	look := func(name, magic string) (h segHeader, ok bool, err error) {
+		h, ok, err = s.readHeader(name, magic)
+		if err == nil {
+			read++
+		} else if isDamage(err) {
+			s.log.Error("store: file cannot be read", "error", err)
+			unread, err = err, nil
+		}
+		return h, ok, err
+	}
 	for _, f := range files {
 		if id, ok := parseName(f.Name, "seg-", ".log"); ok {
 			if f.Odd || id >= maxSegment {
@@ -24,7 +36,7 @@ func (s *Store) survey(r *recovery) error {
 				continue
 			}
 			g := &recoverSeg{segment: segment{id: id, name: f.Name, size: f.Size}, begin: headerSize}
-			if g.head, g.sound, err = s.readHeader(f.Name, segMagic); err != nil {
+			if g.head, g.sound, err = look(f.Name, segMagic); err != nil {
 				return err
 			}
 			r.segs = append(r.segs, g)
@@ -33,22 +45,22 @@ func (s *Store) survey(r *recovery) error {
 				odd = append(odd, f.Name)
 				continue
 			}
-			if _, _, err := s.readHeader(f.Name, snapMagic); err != nil {
+			if _, _, err := look(f.Name, snapMagic); err != nil {
 				return err
 			}
 			r.snaps = append(r.snaps, LSN(lsn))
 		} else if _, ok := parseName(f.Name, "free-", ".seg"); ok && !f.Odd {
 			if f.Size == s.opt.SegmentSize && len(r.free) < poolMax {
 				r.free = append(r.free, f.Name)
-			} else if err := s.fs.Remove(f.Name); err != nil {
-				return err
+			} else {
+				useless = append(useless, f.Name)
 			}
 		} else if f.Name == idName {
 			if f.Odd {
 				odd = append(odd, f.Name)
 				continue
 			}
-			h, ok, err := s.readHeader(idName, idMagic)
+			h, ok, err := look(idName, idMagic)
 			if err != nil {
 				return err
 			}
@@ -56,6 +68,9 @@ func (s *Store) survey(r *recovery) error {
 				odd = append(odd, f.Name)
 			}
 		}
+	}
+	if unread != nil && read == 0 {
+		return unread // it is the disk, not a place on it
 	}
 	slices.SortFunc(r.segs, func(a, b *recoverSeg) int { return cmp.Compare(a.id, b.id) })
 	slices.Sort(r.snaps)
@@ -65,6 +80,11 @@ func (s *Store) survey(r *recovery) error {
 		s.stats.CorruptFrames++
 		s.log.Error("store: the whole log is missing, sessions and messages are lost")
 	}
+	for _, name := range useless {
+		if err := s.fs.Remove(name); err != nil {
+			s.log.Warn("store: free segment of another size stays", "file", name, "error", err)
+		}
+	}
 	for _, name := range odd {
 		s.reject(name, "it cannot be what its name says")
 	}
@@ -72,20 +92,33 @@ func (s *Store) survey(r *recovery) error {
 }
 
 func (s *Store) readHeader(name, magic string) (h segHeader, ok bool, err error) {
-	f, err := s.fs.Open(name)
+	f, err := s.openPatiently(name)
 	if err != nil {
 		return h, false, err
 	}
 	defer f.Close()
 	b := make([]byte, headerSize)
-	if n, err := f.ReadAt(b, 0); n < len(b) {
-		return h, false, notEOF(err)
+	n := 0
+	err = patiently(&s.w.patience, func() (err error) {
+		n, err = f.ReadAt(b, 0)
+		return notEOF(err)
+	})
+	if err == nil {
+		h, ok, err = decodeHeader(b[:n], magic)
 	}
-	h, ok, err = decodeHeader(b, magic)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", name, err)
 	}
 	return h, ok, err
+}
+
+// openPatiently opens a file while the store is opened.
+func (s *Store) openPatiently(name string) (f File, err error) {
+	err = patiently(&s.w.patience, func() error {
+		f, err = s.fs.Open(name)
+		return err
+	})
+	return f, err
 }
 
 // sortOut decides which segments are ours to read. A segment gets its name when
@@ -156,14 +189,17 @@ func (s *Store) withoutPacked(segs []*recoverSeg) []*recoverSeg {
 
 // findBegin finds the first frame of a segment whose header is damaged.
 func (s *Store) findBegin(g *recoverSeg) (ok bool, err error) {
-	f, err := s.fs.Open(segName(g.id))
+	f, err := s.openPatiently(segName(g.id))
+	if isDamage(err) {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	off, info, err := probe(f, headerSize, g.size, g.seed, make([]byte, frameTarget))
-	if err != nil || off >= g.size {
-		return false, err
+	off, info := probe(f, headerSize, g.size, g.seed, make([]byte, frameTarget))
+	if off >= g.size {
+		return false, nil
 	}
 	if off > headerSize {
 		s.setAside(&g.segment, f, headerSize, off)

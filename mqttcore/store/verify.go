@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
@@ -85,7 +86,10 @@ func (i *Inspection) verifySegment(n int, g *recoverSeg) error {
 	}
 	r := recovery{from: i.r.from, covered: i.r.covered, look: true, thorough: true, drops: i.sawDrop, buf: i.r.buf}
 	again := *g
-	err := i.s.replay(&r, &again, stop, false)
+	file, err := i.s.openPatiently(segName(g.id))
+	if err == nil {
+		err = errors.Join(i.s.replay(&r, &again, file, stop, false), file.Close())
+	}
 	switch {
 	case gone(err), err == nil && len(i.found.list) > before && i.vanished(&g.segment):
 		i.moved = true

@@ -33,6 +33,8 @@ type writerState struct {
 	short                         bool  // the newest snapshot alone is to free room
 	kept                          []LSN // snapshots on the disk, ascending
 
+	patience time.Duration // what Open may still pause for a disk that cannot be read
+
 	wakes []func()
 
 	usual             int // size of the last frames; guarded by Store.mu
@@ -56,11 +58,14 @@ func (s *Store) Run(ctx context.Context) error {
 		return errors.New("store: can be run once, while it is open")
 	}
 	s.state = stateRunning
+	failed := s.failed
 	s.mu.Unlock()
 	var beside sync.WaitGroup
 	beside.Go(s.writeSnapshots)
 	beside.Go(s.repackAll)
-	s.fillPool()
+	if failed == nil {
+		s.fillPool()
+	}
 	s.w.lastSnap = time.Now()
 	close(s.ready)
 
@@ -98,6 +103,14 @@ func (s *Store) Run(ctx context.Context) error {
 func (s *Store) wait() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.failed != nil {
+		// There is nothing to be done but to refuse.
+		if len(s.pending) > 0 || s.curDue.Load() {
+			return 0
+		}
+		s.idle = true
+		return snapInterval
+	}
 	aged, surplus := s.dropAllAged(), s.surplus()
 	if len(s.pending) > 0 || len(s.losing) > 0 || surplus || s.curDue.Load() {
 		return 0

@@ -32,6 +32,8 @@ const (
 	Write   Kind = "write"
 	Sync    Kind = "sync"
 	Read    Kind = "read"
+	List    Kind = "list"
+	Lock    Kind = "lock"
 )
 
 // op is one change, or a mark of the test.
@@ -57,6 +59,7 @@ type FS struct {
 	nextID int
 	ops    []op
 	locked bool
+	fixed  error // why nothing can be changed
 }
 
 type file struct {
@@ -64,6 +67,7 @@ type file struct {
 	name    string // now
 	content content
 	odd     bool
+	bad     map[int64]bool // pages that cannot be read
 }
 
 // New makes an empty folder.
@@ -102,6 +106,25 @@ func (f *FS) SetFault(fault func(kind Kind, name string) error) {
 	f.ask = fault
 }
 
+// SetReadOnly makes every change fail with why; nil ends it.
+func (f *FS) SetReadOnly(why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fixed = why
+}
+
+// SpoilPage makes a page of a file fail to be read with EIO.
+func (f *FS) SpoilPage(name string, n int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if file := f.files[name]; file != nil {
+		if file.bad == nil {
+			file.bad = map[int64]bool{}
+		}
+		file.bad[n] = true
+	}
+}
+
 // SetCapacity bounds the bytes that all files may have together, as a disk
 // does: beyond it calls fail with ENOSPC. 0 is no bound.
 func (f *FS) SetCapacity(bytes int64) {
@@ -125,6 +148,9 @@ func (f *FS) grow(n int64) error {
 }
 
 func (f *FS) fault(kind Kind, name string) error {
+	if f.fixed != nil && kind != Open && kind != Read && kind != List && kind != Lock {
+		return fmt.Errorf("%s %s: %w", kind, name, f.fixed)
+	}
 	if f.ask == nil {
 		return nil
 	}
@@ -209,6 +235,9 @@ func (f *FS) Remove(name string) error {
 func (f *FS) List(folder string) (list []store.FileInfo, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.fault(List, folder); err != nil {
+		return nil, err
+	}
 	for _, name := range slices.Sorted(maps.Keys(f.files)) {
 		dir, base, ok := strings.Cut(name, "/")
 		if !ok {
@@ -236,11 +265,14 @@ func (f *FS) SyncDir() error {
 func (f *FS) Lock() (io.Closer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.fault(Lock, ""); err != nil {
+		return nil, err
+	}
 	if f.locked {
 		return nil, store.ErrLocked
 	}
 	f.locked = true
-	return unlock{f}, nil
+	return unlock{f}, f.fixed
 }
 
 type unlock struct{ f *FS }
@@ -311,6 +343,11 @@ func (h *handle) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	n := h.file.content.read(p, off)
+	for i := off / pageSize; len(h.file.bad) > 0 && i*pageSize < off+int64(n); i++ {
+		if h.file.bad[i] {
+			return int(max(i*pageSize-off, 0)), fmt.Errorf("read %s: %w", h.file.name, syscall.EIO)
+		}
+	}
 	if n < len(p) {
 		return n, io.EOF
 	}
