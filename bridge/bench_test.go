@@ -3,7 +3,9 @@ package bridge
 import (
 	"fmt"
 	"testing"
+	"time"
 
+	"sluice/mqttcore"
 	"sluice/mqttcore/packet"
 )
 
@@ -30,6 +32,57 @@ func BenchmarkDrain(b *testing.B) {
 				b.ReportMetric(float64(s.Forwarded-before)/b.Elapsed().Seconds(), "msg/s")
 			})
 		}
+	}
+}
+
+// BenchmarkDrainAt empties a queue at a rate: what goes a second is what was
+// asked for.
+func BenchmarkDrainAt(b *testing.B) {
+	for _, rate := range []int64{256 << 10, 4 << 20} {
+		b.Run(fmt.Sprintf("%dKiB", rate>>10), func(b *testing.B) {
+			up := newUpstream(b, "max_inflight_messages 0")
+			cfg := linkTo(up.addr, 1)
+			cfg.Rate = rate
+			g := startGateway(b, b.TempDir(), cfg)
+			g.publish(b, "home/meter/voltage_l1", 1, 1, b.N)
+			up.start()
+			eventually(b, "the link is up", func() bool { return g.link.Stats().Connected })
+			b.ResetTimer()
+			settledAll(b, g)
+			b.StopTimer()
+			size := packet.PublishSize(packet.V5, len("site7/home/meter/voltage_l1"), 6, &packet.Outgoing{QoS: 1})
+			spared := float64(g.link.Stats().AliasSaved)
+			b.ReportMetric((float64(b.N*size)-spared)/1024/b.Elapsed().Seconds(), "KiB/s")
+		})
+	}
+}
+
+// BenchmarkAliases sends readings of a hundred points in turn to mosquitto,
+// with as many topic aliases as it takes, and tells what a reading costs on
+// the line.
+func BenchmarkAliases(b *testing.B) {
+	for _, most := range []int{0, 10, 100} {
+		b.Run(fmt.Sprint(most), func(b *testing.B) {
+			up := newUpstream(b, fmt.Sprintf("max_inflight_messages 0\nmax_topic_alias %d", most)).start()
+			line := newProxy(b, up.addr)
+			g := startGateway(b, b.TempDir(), linkTo(line.addr(), 1))
+			eventually(b, "the link is up", func() bool { return g.link.Stats().Connected })
+			before := line.up.Load()
+			b.ResetTimer()
+			for i := range b.N {
+				for g.link.Stats().Backlog > 5000 {
+					time.Sleep(time.Millisecond)
+				}
+				m := mqttcore.Message{Topic: fmt.Sprintf("home/floor1/meter/point_%02d", i%100), QoS: 1, Retain: true,
+					Payload: []byte(`{"value":21.4,"unit":"°C","time":"2026-11-22T10:00:00.123Z","quality":"good"}`)}
+				if err := g.broker.PublishAsync(m, func(error) {}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			settledAll(b, g)
+			b.StopTimer()
+			b.ReportMetric(float64(line.up.Load()-before)/float64(b.N), "bytes/msg")
+		})
 	}
 }
 

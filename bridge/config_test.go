@@ -88,8 +88,9 @@ func TestLimitsAreTheLowerOnes(t *testing.T) {
 	}
 	ca := &paho.Connack{Properties: &paho.ConnackProperties{
 		ReceiveMaximum: new(uint16(20)), MaximumQoS: new(byte(1)), MaximumPacketSize: new(uint32(2000)), RetainAvailable: false,
+		TopicAliasMaximum: new(uint16(7)), WildcardSubAvailable: false, SessionExpiryInterval: new(uint32(3600)),
 	}}
-	if got, want := limitsOf(&c, ca), (limits{version: packet.V5, window: 19, qos: 1, birth: 1, packet: 2000}); got != want {
+	if got, want := limitsOf(&c, ca), (limits{version: packet.V5, window: 19, qos: 1, birth: 1, packet: 2000, aliases: 7, noWildcards: true, remembered: time.Hour, less: true}); got != want {
 		t.Errorf("limits are %+v, want %+v", got, want)
 	}
 	ca.Properties.ReceiveMaximum = new(uint16(1))

@@ -198,7 +198,8 @@ func (l *Link) suspicions(e endpoint) string {
 // use subscribes, says that we are here and forwards until the connection is
 // lost, which is an error, or ctx ends.
 func (l *Link) use(ctx context.Context, client client, c *conn, s *session, w welcome) (*forwarder, error) {
-	if err := l.subscribe(ctx, client); err != nil {
+	l.noteGranted(&w.lim)
+	if err := l.subscribe(ctx, client, &w.lim); err != nil {
 		return nil, lossOf(s, c, err)
 	}
 	full, err := l.announce(ctx, client, w.lim)
@@ -275,10 +276,30 @@ func (l *Link) announce(ctx context.Context, client client, lim limits) (full bo
 	return reason == reasonQuota, nil
 }
 
+// subscriptions are the filters that the server takes.
+func (l *Link) subscriptions(lim *limits) []string {
+	if !lim.noWildcards {
+		return l.cfg.In
+	}
+	var plain, wild []string
+	for _, f := range l.cfg.In {
+		if strings.ContainsAny(f, "+#") {
+			wild = append(wild, f)
+		} else {
+			plain = append(plain, f)
+		}
+	}
+	if len(wild) > 0 && !l.toldWildcards {
+		l.toldWildcards = true
+		l.log.Warn("the upstream takes no wildcards in subscriptions: name each topic in \"in\"", "without", strings.Join(wild, " "))
+	}
+	return plain
+}
+
 // subscribe asks for what comes down. A filter that the upstream refuses is
 // logged; the others work on.
-func (l *Link) subscribe(ctx context.Context, client client) error {
-	for batch := range slices.Chunk(l.cfg.In, subscribeBatch) {
+func (l *Link) subscribe(ctx context.Context, client client, lim *limits) error {
+	for batch := range slices.Chunk(l.subscriptions(lim), subscribeBatch) {
 		var filters []string
 		for _, f := range batch {
 			filters = append(filters, l.cfg.Prefix+f)

@@ -252,14 +252,18 @@ func (f *forwarder) send(n *lane) {
 		n.take(d.Seq)
 		return
 	}
+	old := !f.strict && n != f.lanes[len(f.lanes)-1]
+	// What is no longer the newest of its topic must not take the place of what
+	// went before it.
+	retain := d.Retain && f.lim.retain && (!old || f.l.broker.IsRetained(string(d.Topic), d.Payload))
 	if f.l.cfg.Rewrite != nil {
 		f.l.cfg.Rewrite(d)
 	}
 	// What was kept for the upstream goes at the QoS that is configured for
 	// it, whatever its publisher used on the way in.
-	out := packet.Outgoing{QoS: f.lim.qos, PacketID: w.id(d.Seq), Retain: d.Retain && f.lim.retain,
+	out := packet.Outgoing{QoS: f.lim.qos, PacketID: w.id(d.Seq), Retain: retain,
 		HasExpiry: d.HasExpiry, Expiry: d.Expiry, Props: d.Props}
-	if !f.strict && n != f.lanes[len(f.lanes)-1] {
+	if old {
 		f.props = appendBacklogMark(append(f.props[:0], d.Props...))
 		out.Props = f.props
 	}

@@ -125,6 +125,44 @@ func TestLiveFirst(t *testing.T) {
 	}
 }
 
+// TestBacklogReplacesNothingNewer: what is retained upstream in the end is the
+// newest of each topic, though older ones come later.
+func TestBacklogReplacesNothingNewer(t *testing.T) {
+	s := &script{away: true}
+	s.publish = (&slowly{rtt: 100 * time.Millisecond}).serve(s)
+	cfg := liveFirst(1)
+	cfg.Window = 5
+	underScript(t, s, cfg, func(t *testing.T, g *gateway) {
+		retain := func(topic, payload string) {
+			t.Helper()
+			m := mqttcore.Message{Topic: topic, Payload: []byte(payload), QoS: 1, Retain: true}
+			if err := g.broker.Publish(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		retain("home/gone", "there")
+		for i := range 100 {
+			retain("home/busy", fmt.Sprint(i))
+		}
+		retain("home/once", "in the outage")
+		retain("home/gone", "")
+		s.set(func() { s.away = false })
+		time.Sleep(time.Second)
+		retain("home/busy", "newest")
+		time.Sleep(time.Minute)
+		upstream := map[string]string{}
+		for _, p := range s.sent() {
+			if p.Retain {
+				upstream[p.Topic] = string(p.Payload)
+			}
+		}
+		want := map[string]string{"site7/home/busy": "newest", "site7/home/once": "in the outage", "site7/home/gone": ""}
+		if diff := cmp.Diff(want, upstream); diff != "" || len(s.sent()) != 104 {
+			t.Errorf("of %d messages are retained (-want +got):\n%s", len(s.sent()), diff)
+		}
+	})
+}
+
 // TestBacklogKeepsItsShare: new messages that would take every place leave one
 // in ten to the backlog.
 func TestBacklogKeepsItsShare(t *testing.T) {

@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"time"
+
 	"github.com/eclipse/paho.golang/paho"
 
 	"sluice/mqttcore/packet"
@@ -17,8 +19,13 @@ type limits struct {
 	retain bool // retained messages are taken
 	packet int  // largest packet in bytes
 
-	aliases int // topic aliases that the server takes
-	profile profile
+	aliases     int  // topic aliases that the server takes
+	noWildcards bool // in subscriptions
+	// remembered is how long the server keeps our session where that is shorter
+	// than we asked for, less is set.
+	remembered time.Duration
+	less       bool
+	profile    profile
 }
 
 func limitsOf(cfg *Config, ca *paho.Connack) limits {
@@ -44,6 +51,11 @@ func limitsOf(cfg *Config, ca *paho.Connack) limits {
 		lim.packet = int(min(maxPacket, *p.MaximumPacketSize))
 	}
 	lim.retain = lim.retain && p.RetainAvailable
+	lim.noWildcards = !p.WildcardSubAvailable
+	if granted := p.SessionExpiryInterval; granted != nil {
+		lim.remembered = time.Duration(*granted) * time.Second
+		lim.less = lim.remembered < cfg.SessionExpiry
+	}
 	if p.TopicAliasMaximum != nil {
 		lim.aliases = int(*p.TopicAliasMaximum)
 		if most := lim.profile.aliases; most > 0 {
@@ -67,3 +79,13 @@ func limitsFrom(cfg *Config, v packet.Version) limits {
 
 // limitsOf3 are those of a server of MQTT 3.1.1, which tells none.
 func limitsOf3(cfg *Config) limits { return limitsFrom(cfg, packet.V311) }
+
+// noteGranted says once what the server gives us less of than we asked for, as
+// far as that costs something later.
+func (l *Link) noteGranted(lim *limits) {
+	if lim.less && !l.toldGranted {
+		l.toldGranted = true
+		l.log.Warn("the upstream remembers us for a shorter time than session_expiry: after a longer outage messages may arrive twice",
+			"session_expiry", l.cfg.SessionExpiry, "granted", lim.remembered)
+	}
+}

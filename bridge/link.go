@@ -42,7 +42,9 @@ type Link struct {
 	backoff *backoff
 	pace    *pace
 	noWill  bool // the server refused the will's QoS or RETAIN
-	met     bool // there was a session in this run
+	// That the server grants a shorter session, or takes no wildcards, was said.
+	toldGranted, toldWildcards bool
+	met                        bool // there was a session in this run
 	// The upstream has a session of an earlier life, and it was discarded.
 	purge, purged bool
 	// The session that the upstream resumed had no room for the birth message,

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -101,6 +102,7 @@ func (u *upstream) stop(sig syscall.Signal) {
 type proxy struct {
 	l  net.Listener
 	to string
+	up atomic.Int64 // bytes that went to the upstream
 
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{}
@@ -164,7 +166,7 @@ func (p *proxy) carry(c net.Conn) {
 		c.Close()
 		s.Close()
 	}
-	both.Go(func() { pipe(s, c, up) })
+	both.Go(func() { pipe(counted{s, &p.up}, c, up) })
 	both.Go(func() { pipe(c, s, down) })
 	both.Wait()
 	p.mu.Lock()
@@ -172,6 +174,18 @@ func (p *proxy) carry(c net.Conn) {
 	delete(p.conns, c)
 	delete(p.conns, s)
 	p.mu.Unlock()
+}
+
+// counted counts what is written.
+type counted struct {
+	net.Conn
+	n *atomic.Int64
+}
+
+func (c counted) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 // cut ends all connections now.

@@ -44,18 +44,22 @@ const (
 	retryMax = time.Minute
 )
 
-// judge decides on the reason code of a PUBACK or PUBREC. A quota is about
-// the account and not about the message, so it is waited for without end.
+// judge decides on the reason code of a PUBACK or PUBREC. What is about the
+// account or the server is waited for without end, what is about the message
+// is final, and what says nothing is tried again for a while.
 func judge(reason byte, tries int) verdict {
+	switch reason {
+	case reasonQuota, reasonServerBusy, reasonMessageRate:
+		return retryLater
+	case reasonMalformed, reasonProtocolError, reasonNotAuthorized, reasonTopicName, reasonPacketTooLarge,
+		reasonPayloadFormat, reasonRetain, reasonQoS:
+		return giveUp
+	}
 	switch {
 	case reason < 0x80:
 		return accepted
-	case reason == reasonQuota:
+	case tries < maxTries:
 		return retryLater
-	case reason == reasonUnspecified, reason == reasonImplementation, reason == reasonIDInUse:
-		if tries < maxTries {
-			return retryLater
-		}
 	}
 	return giveUp
 }

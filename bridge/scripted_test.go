@@ -26,6 +26,8 @@ type script struct {
 	publish func(p *packets.Publish, reply func(packets.Packet)) bool
 	after   func(reply func(packets.Packet)) bool // after CONNACK; false ends the connection
 	mute    bool                                  // no PINGRESP
+	// subscribe looks at a SUBSCRIBE; false ends the connection.
+	subscribe func(p *packets.Subscribe) bool
 
 	mu       sync.Mutex
 	away     bool // nobody answers
@@ -94,6 +96,9 @@ func (s *script) handle(cp *packets.ControlPacket, reply func(packets.Packet)) b
 		reply(&ca)
 		return after == nil || after(reply)
 	case *packets.Subscribe:
+		if s.subscribe != nil && !s.subscribe(p) {
+			return false
+		}
 		reply(&packets.Suback{PacketID: p.PacketID, Reasons: make([]byte, len(p.Subscriptions)), Properties: none})
 	case *packets.Pingreq:
 		if !mute {

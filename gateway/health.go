@@ -244,12 +244,19 @@ func (h *health) upstreams() []web.Upstream {
 		if s.Connected {
 			s.LastError = "" // of before: it would read as one of now
 		}
-		out = append(out, web.Upstream{
+		up := web.Upstream{
 			Name: h.g.cfg.Upstreams[i].Name, URL: h.g.cfg.Upstreams[i].URL, Connected: s.Connected, Since: h.g.clock.at(s.Since),
 			LastError: s.LastError, BacklogMessages: s.Backlog, BacklogBytes: s.BacklogBytes,
 			OldestSeconds: s.OldestBacklog.Seconds(), Forwarded: s.Forwarded, Received: s.Received, DeadLettered: s.DeadLettered,
-			Dropped: s.Dropped,
-		})
+			Dropped: s.Dropped, DroppedBy: s.DroppedBy, InFlight: s.InFlight, Window: s.Window,
+			Resent: s.Resent, Retried: s.Retried, RateLimited: s.RateLimited, RateWaitedSeconds: s.RateWaited.Seconds(),
+			Aliases: s.Aliases, AliasSavedBytes: uint64(max(0, s.AliasSaved)),
+			LastRefusal: s.LastRefusal, LastDeadLetter: s.LastDeadLetter,
+		}
+		for _, n := range s.Lanes {
+			up.Lanes = append(up.Lanes, web.Lane{Lane: n.Lane, BacklogMessages: n.Backlog})
+		}
+		out = append(out, up)
 	}
 	return out
 }

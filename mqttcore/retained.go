@@ -1,6 +1,7 @@
 package mqttcore
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -74,6 +75,18 @@ func (b *Broker) retain(r *router, p *publication, done func(error)) {
 	}
 	b.retMu.Unlock()
 	late.release()
+}
+
+// IsRetained tells whether payload is what is retained on a topic now; an empty
+// one is where nothing is retained. Any goroutine may call it.
+func (b *Broker) IsRetained(topic string, payload []byte) bool {
+	b.retMu.Lock()
+	defer b.retMu.Unlock()
+	k, is := b.retained.Get(topic)
+	if !is {
+		return len(payload) == 0
+	}
+	return bytes.Equal(k.payload, payload)
 }
 
 // retainLocked changes the retained messages in memory; false: there is no

@@ -15,8 +15,8 @@ import (
 
 // metrics answers /metrics in the Prometheus formats. The names follow
 // https://prometheus.io/docs/practices/naming/: base units, _total on counters.
-// All labels come from the configuration, none from clients, so that nobody
-// can make their number grow.
+// All labels come from the configuration or from a fixed list, none from
+// clients, so that nobody can make their number grow.
 func (s *Server) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -78,6 +78,15 @@ var (
 	upstreamForwarded = counter("upstream_forwarded_total", "Messages that the upstream has acknowledged.", "upstream")
 	upstreamReceived  = counter("upstream_received_total", "Messages that came down from the upstream.", "upstream")
 	upstreamDead      = counter("upstream_dead_lettered_total", "Messages that the upstream will never take.", "upstream")
+	upstreamInFlight  = gauge("upstream_in_flight", "Messages sent to the upstream and not yet acknowledged.", "upstream")
+	upstreamWindow    = gauge("upstream_window", "The most messages that may be in flight on this connection.", "upstream")
+	upstreamResent    = counter("upstream_resent_total", "Messages sent again after a connection was cut.", "upstream")
+	upstreamRetried   = counter("upstream_retried_total", "Messages that the upstream refused for now.", "upstream")
+	upstreamLimited   = gauge("upstream_rate_limited", "1 while messages wait for the rate of the upstream, otherwise 0.", "upstream")
+	upstreamWaited    = counter("upstream_rate_waited_seconds_total", "How long messages have waited for the rate of the upstream.", "upstream")
+	upstreamSaved     = counter("upstream_alias_saved_bytes_total", "Bytes that topic aliases have spared.", "upstream")
+	queueLanes        = gauge("queue_lanes", "Queues of the upstream that hold messages.", "upstream")
+	queueLost         = counter("queue_given_up_total", "Messages for the upstream given up since the start, by the reason.", "upstream", "reason")
 	queueMessages     = gauge("queue_messages", "Messages stored for the upstream and not yet acknowledged.", "upstream")
 	queueBytes        = gauge("queue_bytes", "Size of the messages stored for the upstream.", "upstream")
 	queueOldest       = gauge("queue_oldest_age_seconds", "Age of the oldest message stored for the upstream.", "upstream")
@@ -208,6 +217,23 @@ func collectUpstream(put putFunc, u Upstream) {
 	put(queueBytes, float64(u.BacklogBytes), u.Name)
 	put(queueOldest, u.OldestSeconds, u.Name)
 	put(queueDropped, float64(u.Dropped), u.Name)
+	put(upstreamInFlight, float64(u.InFlight), u.Name)
+	put(upstreamWindow, float64(u.Window), u.Name)
+	put(upstreamResent, float64(u.Resent), u.Name)
+	put(upstreamRetried, float64(u.Retried), u.Name)
+	put(upstreamLimited, one(u.RateLimited), u.Name)
+	put(upstreamWaited, u.RateWaitedSeconds, u.Name)
+	put(upstreamSaved, float64(u.AliasSavedBytes), u.Name)
+	lanes := 0
+	for _, n := range u.Lanes {
+		if n.BacklogMessages > 0 {
+			lanes++
+		}
+	}
+	put(queueLanes, float64(lanes), u.Name)
+	for reason, n := range u.DroppedBy {
+		put(queueLost, float64(n), u.Name, reason)
+	}
 }
 
 // number is the value of a point as a metric; texts and values that are not

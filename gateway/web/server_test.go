@@ -91,7 +91,9 @@ func cellar() *field {
 		Upstreams: []Upstream{{
 			Name: "cloud", URL: "mqtts://pi:hunter2@mq.example.com:8883?key=hunter2", Since: now.Add(-12 * time.Minute),
 			LastError: "connection refused", BacklogMessages: 1204, BacklogBytes: 98611, OldestSeconds: 720,
-			Forwarded: 88, DeadLettered: 2,
+			Forwarded: 88, DeadLettered: 2, InFlight: 3, Window: 99, RateLimited: true, RateWaitedSeconds: 1.5,
+			Lanes:     []Lane{{Lane: 1, BacklogMessages: 1200}, {Lane: 2, BacklogMessages: 4}},
+			DroppedBy: map[string]uint64{"expired": 5}, LastDeadLetter: "home/x: too large",
 		}},
 		Broker: Broker{Clients: 7, Sessions: 9, Subscriptions: 12, Retained: 31, Received: 1000, Sent: 2000, Dropped: 1},
 		Clients: []Client{

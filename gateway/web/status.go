@@ -105,6 +105,29 @@ type Upstream struct {
 	Received        uint64  `json:"received"`       // came down
 	DeadLettered    uint64  `json:"dead_lettered"`  // refused for good, or too large for the server
 	Dropped         uint64  `json:"dropped"`        // given up by the rules of the queue
+	// Lanes are the queues of the backlog, the one that takes in last: more than
+	// one where outages have left something with the order "live-first".
+	Lanes []Lane `json:"lanes,omitempty"`
+	// DroppedBy counts what was given up since the start, by the reason.
+	DroppedBy map[string]uint64 `json:"dropped_by,omitempty"`
+	InFlight  int               `json:"in_flight"` // sent and not yet acknowledged
+	Window    int               `json:"window"`    // the most of them on this connection
+	Resent    uint64            `json:"resent"`    // sent again after a cut
+	Retried   uint64            `json:"retried"`   // refused for now and sent again
+	// RateLimited tells whether messages wait now for the configured rate or the
+	// provider's limits; RateWaitedSeconds how long they did in all.
+	RateLimited       bool    `json:"rate_limited"`
+	RateWaitedSeconds float64 `json:"rate_waited_seconds"`
+	Aliases           int     `json:"aliases"`           // topic aliases of this connection
+	AliasSavedBytes   uint64  `json:"alias_saved_bytes"` // that they have spared
+	LastRefusal       string  `json:"last_refusal,omitempty"`
+	LastDeadLetter    string  `json:"last_dead_letter,omitempty"`
+}
+
+// Lane is one queue of an upstream.
+type Lane struct {
+	Lane            int    `json:"lane"` // its number, from 1
+	BacklogMessages uint64 `json:"backlog_messages"`
 }
 
 // Broker is the figures of the MQTT broker.

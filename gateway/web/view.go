@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"strings"
@@ -175,10 +176,18 @@ func upstreamCard(u Upstream, now time.Time) card {
 			sized(u.BacklogBytes), span(seconds(u.OldestSeconds)))
 	}
 	f.add("Backlog", backlog, "")
+	f.add("In flight", fmt.Sprintf("%d of %d", u.InFlight, u.Window), "")
+	pace := "free"
+	if u.RateLimited {
+		pace = "messages wait for it"
+	}
+	f.add("Rate", pace, "")
 	f.count("Forwarded", u.Forwarded, true)
 	f.count("Received", u.Received, true)
 	f.count("Dead letters", u.DeadLettered, false)
 	f.count("Dropped", u.Dropped, false)
+	f.add("Last dead letter", shortened(cmp.Or(u.LastDeadLetter, "none")), "")
+	f.add("Last refusal", shortened(cmp.Or(u.LastRefusal, "none")), "")
 	lastError := "none"
 	if u.LastError != "" {
 		lastError = shortened(u.LastError)
