@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/mqttcore"
 )
 
 // settledAll waits until the queue of the link is empty.
@@ -107,6 +109,35 @@ func TestCutsLoseNothing(t *testing.T) {
 					t.Errorf("cuts made the link give up %d messages: %s", s.DeadLettered, s.LastDeadLetter)
 				}
 			})
+		}
+	})
+}
+
+// TestRewrite: what is sent is what Rewrite has made of the message.
+func TestRewrite(t *testing.T) {
+	inEachVersion(t, func(t *testing.T, version int) {
+		up := newUpstream(t, "").start()
+		w := newWitness(t, up.addr, "site7/#", 1)
+		cfg := linkIn(version, up.addr, 1)
+		cfg.Rewrite = func(d *mqttcore.Delivery) {
+			if string(d.Payload) == "guess" {
+				d.Payload, d.Props = []byte("known"), nil
+			}
+		}
+		g := startGateway(t, t.TempDir(), cfg)
+		for _, payload := range []string{"guess", "other"} {
+			m := message("home/meter", payload, 1)
+			m.Properties.User = []mqttcore.UserProperty{{Key: "k", Value: "v"}}
+			if err := g.broker.Publish(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "both are upstream", func() bool { return len(w.messages()) == 2 })
+		for i, want := range []string{"known", "other"} {
+			got := w.messages()[i]
+			if user := len(got.Properties.User); string(got.Payload) != want || user != 0 && (i == 0 || version == 3) {
+				t.Errorf("%s with %d user properties, want %s", got.Payload, user, want)
+			}
 		}
 	})
 }

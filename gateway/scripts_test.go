@@ -82,9 +82,9 @@ func makeStore(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	q.Ack(1)
 	q.Drop(3, "unsendable")
+	wait(func(done func(error)) { s.DeleteSession(gone, done) }) // and what became of those is on disk
 	clock.boot += time.Second
 	wait(func(done func(error)) { s.LeaveSession(panel, done) })
-	wait(func(done func(error)) { s.DeleteSession(gone, done) })
 	clock.boot += time.Minute
 	stop()
 	ts.Check(<-ended)

@@ -151,6 +151,16 @@ func TestUnitKeepsItsPromises(t *testing.T) {
 	if len(unit["WatchdogSec"]) != 1 {
 		t.Error("no watchdog")
 	}
+	// With these the program could not ask whether the clock was set, nor in
+	// which boot of the machine it is.
+	for _, key := range []string{"ProtectClock", "ProcSubset"} {
+		if len(unit[key]) > 0 {
+			t.Errorf("%s=%s", key, unit[key])
+		}
+	}
+	if filters := unit["SystemCallFilter"]; !slices.Contains(strings.Fields(filters[len(filters)-1]), "adjtimex") {
+		t.Errorf("SystemCallFilter=%s: the last must allow adjtimex", filters)
+	}
 	// A driver's name is only known while its module is loaded.
 	numeric := regexp.MustCompile(`^char-\d+ rw$`)
 	for _, device := range unit["DeviceAllow"] {

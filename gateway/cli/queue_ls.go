@@ -28,21 +28,23 @@ type queueList struct {
 }
 
 type queueSession struct {
-	Session       store.SID           `json:"session"`
-	Kind          string              `json:"kind"` // upstream | gateway | client
-	Name          string              `json:"name"`
-	Lane          int                 `json:"lane"` // 1; an upstream may have further queues
-	User          string              `json:"user,omitempty"`
-	Queued        uint64              `json:"queued"`
-	Bytes         uint64              `json:"bytes"`
-	OldestSeconds float64             `json:"oldest_seconds"`
-	InFlight      uint64              `json:"in_flight"`
-	Appended      uint64              `json:"appended"`
-	Delivered     uint64              `json:"delivered"`
-	Dropped       uint64              `json:"dropped"`
-	Connected     bool                `json:"connected"`
-	AwaySeconds   float64             `json:"away_seconds"`
-	Subscriptions []queueSubscription `json:"subscriptions"`
+	Session       store.SID `json:"session"`
+	Kind          string    `json:"kind"` // upstream | gateway | client
+	Name          string    `json:"name"`
+	Lane          int       `json:"lane"` // 1; an upstream may have further queues
+	User          string    `json:"user,omitempty"`
+	Queued        uint64    `json:"queued"`
+	Bytes         uint64    `json:"bytes"`
+	OldestSeconds float64   `json:"oldest_seconds"`
+	InFlight      uint64    `json:"in_flight"`
+	Appended      uint64    `json:"appended"`
+	Delivered     uint64    `json:"delivered"`
+	Dropped       uint64    `json:"dropped"`
+	// Reasons are those of Dropped, as far as the log still has the record.
+	Reasons       map[store.Reason]uint64 `json:"reasons"`
+	Connected     bool                    `json:"connected"`
+	AwaySeconds   float64                 `json:"away_seconds"`
+	Subscriptions []queueSubscription     `json:"subscriptions"`
 }
 
 type queueSubscription struct {
@@ -114,11 +116,21 @@ func listQueues(folder string, i *store.Inspection) (*queueList, error) {
 		Quarantine: queueAside{log.Aside, log.AsideSize},
 		Findings:   findingsOf(i),
 	}
+	why := map[store.SID]map[store.Reason]uint64{}
+	for _, d := range i.Drops() {
+		if why[d.Session] == nil {
+			why[d.Session] = map[store.Reason]uint64{}
+		}
+		why[d.Session][d.Reason] += d.Count
+	}
 	for _, q := range queues {
 		s := queueSession{
 			Session: q.ID, User: q.User, Queued: q.Queued, Bytes: q.Bytes, OldestSeconds: q.Oldest.Seconds(),
 			InFlight: q.InFlight, Appended: q.Appended, Delivered: q.Delivered, Dropped: q.Dropped,
 			Connected: q.Connected, AwaySeconds: q.Away.Seconds(), Subscriptions: []queueSubscription{},
+		}
+		if s.Reasons = why[q.ID]; s.Reasons == nil {
+			s.Reasons = map[store.Reason]uint64{}
 		}
 		of := ownerOf(q.Client)
 		s.Kind, s.Name, s.Lane = of.kind, of.name, of.lane
@@ -177,8 +189,8 @@ func (l *queueList) print(out io.Writer) error {
 		for _, f := range s.Subscriptions {
 			filters = append(filters, f.Filter)
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", s.title(), s.Queued, size(int64(s.Bytes)), oldest,
-			s.InFlight, s.Delivered, s.Dropped, away, shown(strings.Join(filters, " "), 60))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t%d\t%d%s\t%s\t%s\n", s.title(), s.Queued, size(int64(s.Bytes)), oldest,
+			s.InFlight, s.Delivered, s.Dropped, reasons(s.Reasons), away, shown(strings.Join(filters, " "), 60))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -260,7 +260,6 @@ type LogInfo struct {
 	Free      int   // segments kept ready
 	FreeBytes int64
 	Snapshots int
-	Damaged   uint64        // places and files; see Findings
 	TornTails uint64        // ends cut off by a crash, without loss
 	Aside     int           // files in quarantine
 	AsideSize int64         // bytes
@@ -271,7 +270,7 @@ type LogInfo struct {
 func (i *Inspection) Log() (LogInfo, error) {
 	l := LogInfo{
 		Store: fmt.Sprintf("%x", i.s.id[:]), Open: i.dir.locked(), Clean: i.r.clean && i.s.w.sinceSnap == 0,
-		Segments: len(i.s.segs), Snapshots: len(i.s.w.kept), Damaged: uint64(len(i.found.list)), TornTails: i.s.stats.TornTails,
+		Segments: len(i.s.segs), Snapshots: len(i.s.w.kept), TornTails: i.s.stats.TornTails,
 	}
 	for _, f := range i.files {
 		if logFile(f.Name) {
