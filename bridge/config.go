@@ -98,6 +98,9 @@ type Config struct {
 	// With several links, or gateways that are linked to each other, give
 	// each link a value that is its own, like "pi-cellar/cloud".
 	Via string
+	// MarkUp puts the mark of Via, which must be there, on what goes up as
+	// well, for an upstream that may hand it on to our own broker. MQTT 5 only.
+	MarkUp bool
 	// Rewrite is called for each message of the queue before it is sent, and
 	// again before it is sent again, on the link's goroutine. It may put slices
 	// of its own in the place of Payload and Props, but not change what is in
@@ -155,6 +158,9 @@ func (c *Config) Validate() error {
 	}
 	if s := c.SessionExpiry; s != 0 && (s < time.Second || s > (1<<32-1)*time.Second) {
 		bad("session_expiry", "%v is outside 1s … 49710d", s)
+	}
+	if c.MarkUp && (c.Via == "" || c.version() != packet.V5) {
+		bad("mark", "needs MQTT 5, and a value to mark with")
 	}
 	if len(c.Out) == 0 && len(c.In) == 0 {
 		bad("out", "nothing goes up and nothing comes down: give filters in out or in")

@@ -251,6 +251,10 @@ func (f *forwarder) send(n *lane) {
 	case f.l.staysHere(d.Topic):
 		n.take(d.Seq)
 		return
+	case f.l.wasHere(d.Props):
+		f.l.looped.Add(1)
+		n.take(d.Seq)
+		return
 	}
 	old := !f.strict && n != f.lanes[len(f.lanes)-1]
 	// What is no longer the newest of its topic must not take the place of what
@@ -267,6 +271,7 @@ func (f *forwarder) send(n *lane) {
 		f.props = appendBacklogMark(append(f.props[:0], d.Props...))
 		out.Props = f.props
 	}
+	out.Props = f.marked(out.Props)
 	if class, why := f.unsendable(d.Topic, d.Payload, &out); why != "" {
 		f.giveUp(n, d.Seq, d.Topic, class, why)
 		return

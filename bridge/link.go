@@ -40,6 +40,7 @@ type Link struct {
 	// Owned by Run.
 	inbox   *mqttcore.Inbox
 	backoff *backoff
+	mark    []byte // of Config.Via; none without
 	pace    *pace
 	noWill  bool // the server refused the will's QoS or RETAIN
 	// That the server grants a shorter session, or takes no wildcards, was said.
@@ -149,6 +150,9 @@ func New(cfg Config, b *mqttcore.Broker, log *slog.Logger) *Link {
 	l := &Link{
 		cfg: cfg, broker: b, log: log.With("upstream", cfg.Name), ready: make(chan struct{}),
 		backoff: newBackoff(cfg.profile().connectEvery), pace: newPace(&cfg),
+	}
+	if cfg.Via != "" {
+		l.mark = viaMark(cfg.Via)
 	}
 	l.dial = func(ctx context.Context) (net.Conn, error) { return dial(ctx, &l.cfg) }
 	return l

@@ -44,11 +44,12 @@ func (l *Link) subscribeLive() (live <-chan mqttcore.Message, cancel func()) {
 func (f *forwarder) sendLive(m *mqttcore.Message) {
 	var list packet.Properties
 	setProperties(&list, &m.Properties)
-	props := list.Append(nil)
-	for props[0] >= 0x80 {
-		props = props[1:] // its length comes before the list
+	props := listOf(&list)
+	if f.l.wasHere(props) {
+		f.l.looped.Add(1)
+		return
 	}
-	out := packet.Outgoing{Props: props[1:]}
+	out := packet.Outgoing{Props: f.marked(props)}
 	if _, why := f.unsendable([]byte(m.Topic), m.Payload, &out); why != "" {
 		f.l.liveDropped.Add(1)
 		return

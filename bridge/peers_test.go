@@ -326,23 +326,36 @@ func (w *witness) has(topic, payload string) bool {
 type gateway struct {
 	broker *mqttcore.Broker
 	link   *Link
+	log    *slog.Logger
 	halt   func()
 }
 
 func startGateway(t testing.TB, dir string, cfg Config, adapt ...func(*Link)) *gateway {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
+	return startBroker(t, dir, mqttcore.Config{}, func(g *gateway) *Link {
+		l := New(cfg, g.broker, g.log)
+		for _, a := range adapt {
+			a(l)
+		}
+		return l
+	})
+}
+
+// startBroker is startGateway with that configuration of the broker; without
+// makeLink there is no link.
+func startBroker(t testing.TB, dir string, cfg mqttcore.Config, makeLink func(*gateway) *Link) *gateway {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	st, err := store.Open(store.Options{Dir: dir, Log: log, CommitInterval: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gateway{broker: mqttcore.New(mqttcore.Config{}, st, log)}
-	g.link = New(cfg, g.broker, log)
-	for _, a := range adapt {
-		a(g.link)
+	g := &gateway{broker: mqttcore.New(cfg, st, log), log: log}
+	if makeLink != nil {
+		g.link = makeLink(g)
 	}
 	var stops []func()
 	run := func(task func(context.Context) error, ready <-chan struct{}) {
@@ -350,7 +363,9 @@ func startGateway(t testing.TB, dir string, cfg Config, adapt ...func(*Link)) *g
 	}
 	run(st.Run, st.Ready())
 	run(g.broker.Run, g.broker.Ready())
-	run(g.link.Run, g.link.Ready())
+	if g.link != nil {
+		run(g.link.Run, g.link.Ready())
+	}
 	g.halt = sync.OnceFunc(func() {
 		for i := len(stops) - 1; i >= 0; i-- {
 			stops[i]()

@@ -15,10 +15,6 @@ import (
 // of them is durable here and acknowledged (MQTT 5.0, 3.1.2.11.3).
 const receiveMaximum = 64
 
-// viaProperty is the user property that marks where a message came down, for
-// links with Config.Via.
-const viaProperty = "sluice-via"
-
 // arrival is a message or a PUBREL that came down and is not answered yet.
 type arrival struct {
 	id      uint16

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/eclipse/paho.golang/paho"
+
+	"sluice/mqttcore"
 )
 
 // addLink gives a gateway one more link.
@@ -15,7 +17,7 @@ func (g *gateway) addLink(t *testing.T, cfg Config) *Link {
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	l := New(cfg, g.broker, g.link.log)
+	l := New(cfg, g.broker, g.log)
 	runTask(t, l.Run, l.Ready())
 	return l
 }
@@ -133,5 +135,33 @@ func TestADeadUpstreamSlowsNoOther(t *testing.T) {
 	}
 	if s := other.Stats(); s.Backlog != n || s.Connected {
 		t.Errorf("the dead one: %+v", s)
+	}
+}
+
+// TestEachOthersUpstream is two gateways of which each is the other's upstream:
+// a message that began here comes back at most once.
+func TestEachOthersUpstream(t *testing.T) {
+	for _, qos := range []byte{0, 1} {
+		to := func(addr, name string) Config {
+			return Config{Name: "peer", URL: "mqtt://" + addr, ClientID: name, QoS: 1, Out: []string{"home/#"}}
+		}
+		serving := mqttcore.Config{Listen: []string{"tcp://127.0.0.1:0"}, Anonymous: true}
+		a := startBroker(t, t.TempDir(), serving, nil)
+		b := startBroker(t, t.TempDir(), serving, nil)
+		marking := to(b.broker.Addrs()[0].String(), "a")
+		marking.Via, marking.MarkUp = "a/peer", true
+		la, lb := a.addLink(t, marking), b.addLink(t, to(a.broker.Addrs()[0].String(), "b"))
+		for _, l := range []*Link{la, lb} {
+			eventually(t, "both are up", func() bool { return l.Stats().Connected })
+		}
+		atA, atB := listen(t, a, "home/#"), listen(t, b, "home/#")
+		const n = 10
+		a.publish(t, "home/x", qos, 1, n)
+		b.publish(t, "home/x", qos, 1, n)
+		eventually(t, "what went round is known again", func() bool { return la.Stats().Looped >= 2*n })
+		eventually(t, "nothing is on its way", func() bool { return la.Stats().Backlog+lb.Stats().Backlog == 0 })
+		if na, nb := len(atA.payloads()), len(atB.payloads()); na != 4*n || nb != 3*n {
+			t.Errorf("qos %d: %d and %d arrived of %d", qos, na, nb, 2*n)
+		}
 	}
 }

@@ -140,7 +140,7 @@ func newGateway(cfg *config.Config, m machine, b *board, log *slog.Logger) (*gat
 		up := cfg.Upstreams[i].Config
 		up.Rewrite = late.correct
 		up.Availability = g.health.availability()
-		if len(cfg.Upstreams) > 1 {
+		if len(cfg.Upstreams) > 1 || up.MarkUp {
 			// What comes down from one goes up to the others, and may come back.
 			up.Via = cfg.Gateway.ID + "/" + up.Name
 		}

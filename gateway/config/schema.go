@@ -147,6 +147,7 @@ type rawUpstream struct {
 	version                                             int
 	keepAlive, sessionExpiry                            time.Duration
 	out, in                                             []string
+	mark                                                bool
 	qos                                                 byte
 	window                                              int
 	order                                               bridge.Order
@@ -188,6 +189,7 @@ var upstreamTable = table[rawUpstream]{
 	key("rate", byteRate(64, gib), func(u *rawUpstream) *int64 { return &u.rate }),
 	key("profile", oneOf(bridge.Profiles()...), func(u *rawUpstream) *string { return &u.profile }),
 	key("retain", boolean, func(u *rawUpstream) *bool { return &u.retain }),
+	key("mark", boolean, func(u *rawUpstream) *bool { return &u.mark }),
 	key("queue", sub(queueTable, "the queue of [[upstream]]", newQueue), func(u *rawUpstream) *rawQueue { return &u.queue }),
 }
 

@@ -19,7 +19,7 @@ func (b *binder) buildUpstreams(f *rawFile, cfg *Config) {
 				Name: u.name, URL: u.url, Version: u.version, ClientID: u.clientID, Username: u.username,
 				KeepAlive: u.keepAlive, SessionExpiry: u.sessionExpiry,
 				Out: u.out, In: u.in, Prefix: u.prefix, QoS: u.qos, Window: u.window, Proxy: u.proxy,
-				Order: u.order, Rate: u.rate, Profile: u.profile, NoRetain: !u.retain,
+				Order: u.order, Rate: u.rate, Profile: u.profile, NoRetain: !u.retain, MarkUp: u.mark,
 				Availability: "sluice/" + cfg.Gateway.ID + "/availability",
 				Queue:        u.queue.limit(),
 			},
@@ -68,6 +68,9 @@ func (b *binder) checkWholeSeconds(u *rawUpstream) {
 func (b *binder) checkVersion3(u *rawUpstream) {
 	if u.version != 3 {
 		return
+	}
+	if u.mark {
+		b.bad(u.at("mark"), "use version = 5", "messages of MQTT 3.1.1 have no room for a mark")
 	}
 	if u.has("session_expiry") && b.fine(u.at("session_expiry")) {
 		b.warn(u.at("session_expiry"), "take it out, or use version = 5",
