@@ -40,9 +40,10 @@ type forwarder struct {
 	resumed bool // the upstream has kept our session
 	live    <-chan mqttcore.Message
 
-	strict bool  // a lane begins when those before it are empty
-	alone  *lane // the lane with a suspect: no other sends
-	turn   int   // messages of the live lane since the backlog had one
+	resuming bool  // what the upstream may hold of an earlier connection goes first
+	strict   bool  // a lane begins when those before it are empty
+	alone    *lane // the lane with a suspect: no other sends
+	turn     int   // messages of the live lane since the backlog had one
 
 	aliases  *aliases
 	name     []byte                // of a topic, for put
@@ -67,8 +68,14 @@ func newForwarder(l *Link, s *session, c *conn, lim limits, resumed bool) *forwa
 		l: l, lanes: l.all(), session: s, conn: c, lim: lim, resumed: resumed,
 		strict: l.cfg.Order != LiveFirst, aliases: newAliases(lim.aliases), releases: make(chan struct{}, 1),
 	}
+	// A session that was kept has places taken by QoS 2 messages that were cut
+	// short. Those go first, or what is new would be more than the upstream takes.
+	held := 0
+	if f.resuming = resumed && lim.qos == 2; f.resuming {
+		held = l.cfg.Window
+	}
 	for _, n := range f.lanes {
-		n.begin(lim.window)
+		n.begin(lim.window, held)
 	}
 	if f.alone = suspected(f.lanes); f.alone != nil {
 		if q := f.alone.suspect.quiet(); q > 0 {

@@ -24,8 +24,9 @@ type lane struct {
 
 	// Of the present connection.
 	w        *window
-	idle     bool // the queue had no more when it was asked last
-	held     bool // d was read and not sent yet
+	again    uint64 // what the upstream may hold of an earlier one is up to here
+	idle     bool   // the queue had no more when it was asked last
+	held     bool   // d was read and not sent yet
 	d        mqttcore.Delivery
 	progress bool // a message was acknowledged
 }
@@ -54,9 +55,11 @@ func (n *lane) isNew() bool {
 }
 
 // begin starts a connection. Between the oldest and the newest message in
-// flight there may be span others.
-func (n *lane) begin(span int) {
+// flight there may be span others. The upstream may hold messages of held
+// sequence numbers from an earlier one.
+func (n *lane) begin(span, held int) {
 	n.w = newWindow(n.queue.Lane(), n.queue.Base(), span)
+	n.again = n.queue.Base() + uint64(held)
 	n.progress = false
 	n.rewind()
 }

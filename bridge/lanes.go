@@ -134,6 +134,18 @@ func (f *forwarder) pick() (*lane, error) {
 	if f.alone != nil {
 		return f.pickAlone(flying)
 	}
+	if f.resuming {
+		for _, n := range f.lanes {
+			has, err := n.load()
+			if err != nil {
+				return nil, err
+			}
+			if has && n.d.Seq <= n.again && n.triedBefore(n.d.Seq) {
+				return n.ready(), nil
+			}
+		}
+		f.resuming = false
+	}
 	last := len(f.lanes) - 1
 	var older *lane
 	for _, n := range f.lanes[:last] {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -262,6 +263,55 @@ func TestLanesOverOutages(t *testing.T) {
 			t.Errorf("%d of %d arrived", len(seen), published)
 		}
 		g.halt()
+	})
+}
+
+// TestResumedPlacesAreTaken: a session that was kept holds QoS 2 messages of the
+// connection before, and with what is new there are never more than it takes.
+func TestResumedPlacesAreTaken(t *testing.T) {
+	const most = 10
+	s := &script{keep: true, away: true}
+	s.connack.Properties = &packets.Properties{ReceiveMaximum: new(uint16(most))}
+	var mu sync.Mutex
+	held, released, cut, too := map[uint16]bool{}, 0, false, 0
+	s.publish = func(p *packets.Publish, reply func(packets.Packet)) bool {
+		s.mu.Lock()
+		rel := s.rel
+		s.mu.Unlock()
+		mu.Lock()
+		defer mu.Unlock()
+		for ; released < len(rel); released++ {
+			delete(held, rel[released])
+		}
+		if held[p.PacketID] = true; len(held) > most {
+			too++
+			reply(&packets.Disconnect{ReasonCode: reasonReceiveMaximum, Properties: &packets.Properties{}})
+			return false
+		}
+		if !cut { // takes as many as may be in flight, and never says so
+			if cut = len(held) == most-1; cut {
+				s.set(func() { s.away = true })
+			}
+			return !cut
+		}
+		acknowledge(p, 0, reply)
+		return true
+	}
+	underScript(t, s, liveFirst(2), func(t *testing.T, g *gateway) {
+		g.publish(t, "home/x", 2, 1, 50)
+		s.set(func() { s.away = false })
+		time.Sleep(5 * time.Second)
+		g.publish(t, "home/x", 2, 51, 55)
+		s.set(func() { s.away = false })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		st := g.link.Stats()
+		if st.Backlog != 0 || st.Connects != 2 || st.Downgraded != 0 || too > 0 {
+			t.Errorf("too much %d times: %+v", too, st)
+		}
+		if lanes := inLanes(t, s.sent()); len(lanes) != 2 {
+			t.Errorf("there were %d lanes", len(lanes))
+		}
 	})
 }
 
