@@ -28,7 +28,8 @@
 // from QoS 1 on, the sender its acknowledgement. Only the burst sends
 // everything at once. mosquitto and nats acknowledge QoS 1 before the message
 // is on the disk, except nats-sync; this broker syncs what an offline session
-// is owed first. Folders of the brokers are made in -dir, which must be on the
+// is owed first. "syncs/s" is what the disk did beside: pages synced one after
+// the other, the most that window 1 can reach. Folders of the brokers are made in -dir, which must be on the
 // disk to be measured.
 package main
 

@@ -2,7 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // offline publishes to sessions whose clients are away, then lets them come
@@ -39,6 +45,11 @@ func (t traffic) offline(ctx context.Context, b *process, o options) (sample, er
 		"disk B/msg": float64(b.written()-written) / per,
 		"dir MB":     mega(b.stored()),
 	}
+	if t.window == 1 {
+		if out["syncs/s"], err = syncRate(b.dir); err != nil {
+			return nil, err
+		}
+	}
 
 	drain := newLoad("bench", t, o)
 	defer drain.close()
@@ -70,6 +81,33 @@ func (t traffic) offline(ctx context.Context, b *process, o options) (sample, er
 	out["lost"], out["dup"], out["late"] = float64(lost), float64(dup), float64(late)
 	out["stalled"] = s["stalled"]
 	return out, nil
+}
+
+// syncRate is what the disk does in the same minute: pages written and synced one
+// after the other, over space that was written before.
+func syncRate(dir string) (perSecond float64, err error) {
+	const pages, page = 256, 4096
+	f, err := os.Create(filepath.Join(dir, "syncs"))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	if _, err := f.Write(make([]byte, pages*page)); err != nil {
+		return 0, err
+	}
+	if err := f.Sync(); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	for i := range int64(pages) {
+		if _, err := f.WriteAt(make([]byte, page), i*page); err != nil {
+			return 0, err
+		}
+		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+			return 0, err
+		}
+	}
+	return pages / time.Since(began).Seconds(), nil
 }
 
 // leaveSessions makes the durable sessions and disconnects them.

@@ -14,13 +14,13 @@ import (
 // columns is the order in which metrics are shown, where a case has them.
 var columns = []string{
 	"cpu µs/msg", "msgs/s", "p50 µs", "p99 µs", "ack p50 µs", "ack p99 µs",
-	"acks/s", "pub µs/msg", "drain/s", "drain µs/msg", "rss B/msg", "disk B/msg", "dir MB",
+	"acks/s", "syncs/s", "pub µs/msg", "drain/s", "drain µs/msg", "rss B/msg", "disk B/msg", "dir MB",
 	"B/conn", "rss MB", "connects/s", "connect µs", "settle cpu ms", "no sub",
 	"peak MB", "gen µs/msg", "lost", "dup", "late", "stalled",
 }
 
 // counts are metrics of which a ratio says nothing.
-var counts = []string{"gen µs/msg", "lost", "dup", "late", "stalled", "no sub", "settle cpu ms", "dir MB"}
+var counts = []string{"gen µs/msg", "lost", "dup", "late", "stalled", "no sub", "settle cpu ms", "dir MB", "syncs/s"}
 
 // results gathers the samples of all rounds.
 type results struct {

@@ -35,7 +35,7 @@ func newCard(t testing.TB, mib int, commit string) *card {
 		t.Helper()
 		out, err := exec.Command(name, args...).CombinedOutput()
 		if err != nil {
-			t.Fatalf("%s: %v: %s", name, err, out)
+			t.Fatalf("%s: %v: %s: run `make peers`, as root where there are loop devices", name, err, out)
 		}
 		return strings.TrimSpace(string(out))
 	}
