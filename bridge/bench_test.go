@@ -35,24 +35,32 @@ func BenchmarkDrain(b *testing.B) {
 	}
 }
 
-// BenchmarkDrainAt empties a queue at a rate: what goes a second is what was
-// asked for.
+// BenchmarkDrainAt empties a queue of messages of 1000 bytes at a rate. What
+// goes a second, without what may go at once, is to be what was asked for.
 func BenchmarkDrainAt(b *testing.B) {
 	for _, rate := range []int64{256 << 10, 4 << 20} {
 		b.Run(fmt.Sprintf("%dKiB", rate>>10), func(b *testing.B) {
 			up := newUpstream(b, "max_inflight_messages 0")
-			cfg := linkTo(up.addr, 1)
+			line := newProxy(b, up.addr)
+			cfg := linkTo(line.addr(), 1)
 			cfg.Rate = rate
 			g := startGateway(b, b.TempDir(), cfg)
-			g.publish(b, "home/meter/voltage_l1", 1, 1, b.N)
+			m := mqttcore.Message{Topic: "home/meter/voltage_l1", QoS: 1, Payload: make([]byte, 1000)}
+			for range b.N {
+				if err := g.broker.Publish(b.Context(), m); err != nil {
+					b.Fatal(err)
+				}
+			}
 			up.start()
 			eventually(b, "the link is up", func() bool { return g.link.Stats().Connected })
 			b.ResetTimer()
-			settledAll(b, g)
+			for g.link.Stats().Backlog > 0 {
+				time.Sleep(10 * time.Millisecond)
+			}
 			b.StopTimer()
-			size := packet.PublishSize(packet.V5, len("site7/home/meter/voltage_l1"), 6, &packet.Outgoing{QoS: 1})
-			spared := float64(g.link.Stats().AliasSaved)
-			b.ReportMetric((float64(b.N*size)-spared)/1024/b.Elapsed().Seconds(), "KiB/s")
+			if sustained := float64(line.up.Load() - rate); sustained > 0 {
+				b.ReportMetric(sustained/1024/b.Elapsed().Seconds(), "KiB/s")
+			}
 		})
 	}
 }

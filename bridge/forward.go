@@ -58,7 +58,7 @@ type forwarder struct {
 
 	pausedUntil time.Time // a refused message waits; zero: no
 	quietUntil  time.Time // nothing is sent before
-	paceUntil   time.Time // the rate allows nothing before
+	paceUntil   time.Time // the rate allows nothing before; zero: it does
 	progressAt  time.Time // the last answer, or the first send after none was in flight
 	sentAt      time.Time // the last PUBLISH
 }
@@ -98,7 +98,7 @@ func (f *forwarder) run(ctx context.Context) error {
 	stop := ctx.Done()
 	var stopAt time.Time // zero: not stopping
 	queue := f.lanes[len(f.lanes)-1].queue
-	defer f.paced(0)
+	defer f.limited(false)
 	var share <-chan time.Time
 	if len(f.lanes) > 1 {
 		ticker := time.NewTicker(limitEvery)
@@ -133,8 +133,9 @@ func (f *forwarder) run(ctx context.Context) error {
 			continue
 		}
 		live := f.live
-		if !f.paceUntil.IsZero() {
-			live = nil
+		f.paceUntil = time.Time{}
+		if wait := f.l.pace.wait(); wait > 0 {
+			live, f.paceUntil = nil, now.Add(wait)
 		}
 		timer.Reset(f.wait(now, stopAt))
 		select {
@@ -214,11 +215,11 @@ func (f *forwarder) fill() (more bool, err error) {
 			return false, err
 		}
 		if n == nil {
-			f.paced(0)
+			f.limited(false)
 			return false, nil
 		}
-		if wait := f.l.pace.wait(); wait > 0 {
-			f.paced(wait)
+		if f.l.pace.wait() > 0 {
+			f.limited(true)
 			return false, nil
 		}
 		n.held = false
@@ -227,23 +228,19 @@ func (f *forwarder) fill() (more bool, err error) {
 	return true, nil
 }
 
-// paced notes that the rate allows nothing for a while, or with 0 that it is no
-// hindrance.
-func (f *forwarder) paced(wait time.Duration) {
-	now, since := time.Now(), f.l.limitedSince.Load()
-	switch {
-	case wait > 0:
-		f.paceUntil = now.Add(wait)
-		if since == 0 {
-			f.l.limitedSince.Store(now.UnixNano())
-		}
-	default:
-		f.paceUntil = time.Time{}
-		if since != 0 {
-			f.l.limitedFor.Add(now.UnixNano() - since)
-			f.l.limitedSince.Store(0)
-		}
+// limited notes whether messages wait for the rate.
+func (f *forwarder) limited(is bool) {
+	since := f.l.limitedSince.Load()
+	if is == (since != 0) {
+		return
 	}
+	age := max(1, int64(time.Since(f.l.born)))
+	if is {
+		f.l.limitedSince.Store(age)
+		return
+	}
+	f.l.limitedFor.Add(age - since)
+	f.l.limitedSince.Store(0)
 }
 
 // send puts the message that a lane holds on its way.

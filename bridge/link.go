@@ -62,8 +62,9 @@ type Link struct {
 	liveSent, liveDropped, connects                      atomic.Uint64
 	aliases, aliasSaved                                  atomic.Int64
 	aliasUses                                            atomic.Uint64
-	limitedSince                                         atomic.Int64 // UnixNano, 0: not now
+	limitedSince                                         atomic.Int64 // ns after born, 0: not now
 	limitedFor                                           atomic.Int64 // ns
+	born                                                 time.Time
 
 	mu             sync.Mutex
 	connected      bool
@@ -148,7 +149,7 @@ type LaneStats struct {
 func New(cfg Config, b *mqttcore.Broker, log *slog.Logger) *Link {
 	cfg = cfg.withDefaults()
 	l := &Link{
-		cfg: cfg, broker: b, log: log.With("upstream", cfg.Name), ready: make(chan struct{}),
+		cfg: cfg, broker: b, log: log.With("upstream", cfg.Name), ready: make(chan struct{}), born: time.Now(),
 		backoff: newBackoff(cfg.profile().connectEvery), pace: newPace(&cfg),
 	}
 	if cfg.Via != "" {
