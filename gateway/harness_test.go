@@ -238,7 +238,7 @@ func (at *place) mosquitto(t testing.TB, dir, host string, port int) *process {
 	t.Helper()
 	conf := filepath.Join(dir, "mosquitto.conf")
 	text := fmt.Sprintf("listener %d %s\nallow_anonymous true\npersistence true\npersistence_location %s/\n"+
-		"max_queued_messages 0\nmax_inflight_messages 100\nuser root\n", port, host, dir)
+		"max_queued_messages 0\nmax_inflight_messages 100\nset_tcp_nodelay true\nuser root\n", port, host, dir)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

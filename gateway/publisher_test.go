@@ -19,6 +19,7 @@ type publisher struct {
 	topic  string
 	qos    byte
 	window int
+	pad    string              // makes the payloads longer
 	room   func(next int) bool // whether that message may be sent already
 
 	mu      sync.Mutex
@@ -30,6 +31,7 @@ type publisher struct {
 	most    int // the last message that is to be sent
 
 	stop, ended chan struct{}
+	halt        func()
 }
 
 // sending is a message on its way.
@@ -43,14 +45,15 @@ type sending struct {
 func (p *publisher) start(t testing.TB) {
 	p.most = math.MaxInt
 	p.t, p.stop, p.ended = t, make(chan struct{}), make(chan struct{})
+	p.halt = sync.OnceFunc(func() {
+		close(p.stop)
+		<-p.ended
+	})
 	go func() {
 		defer close(p.ended)
 		repeat(p.stop, p.serve)
 	}()
-	t.Cleanup(func() {
-		close(p.stop)
-		<-p.ended
-	})
+	t.Cleanup(p.halt)
 }
 
 // figures are the newest message and up to which one all are acknowledged.
@@ -135,7 +138,7 @@ func (p *publisher) message(s *sending) *packet.Publish {
 		}
 		s.id = p.nextID
 	}
-	return &packet.Publish{Topic: []byte(p.topic), Payload: fmt.Appendf(nil, "%s %d", p.id, s.seq), QoS: p.qos, PacketID: s.id, Dup: again}
+	return &packet.Publish{Topic: []byte(p.topic), Payload: fmt.Appendf(nil, "%s %d %s", p.id, s.seq, p.pad), QoS: p.qos, PacketID: s.id, Dup: again}
 }
 
 // take handles an answer. A refusal ends the connection: what was refused is
