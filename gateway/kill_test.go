@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,23 +51,23 @@ func TestKillsLoseNothing(t *testing.T) {
 		mosquitto(t, t.TempDir(), port)
 		killUnderLoad(t, port, 5, long(t, 200))
 	})
-	t.Run("aedes", func(t *testing.T) {
-		port := freePort(t)
-		aedes(t, port)
-		killUnderLoad(t, port, 3, long(t, 20))
-	})
+	t.Run("aedes", func(t *testing.T) { killUnderLoad(t, aedes(t), 3, long(t, 20)) })
 }
 
-// aedes starts a broker of another kind. It owns up to a session only where
-// that has a subscription.
-func aedes(t testing.TB, port int) {
+// aedes starts a broker of another kind and gives its port. It owns up to a
+// session only where that has a subscription.
+func aedes(t testing.TB) int {
 	t.Helper()
 	peers, err := filepath.Abs("../.ci/peers/package.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	launch(t, nil, "node", "testdata/aedes.mjs", peers, fmt.Sprint(port))
-	(*place)(nil).awaitPort(t, "127.0.0.1", port)
+	line := launch(t, nil, "node", "../bridge/testdata/aedes.mjs", peers).awaitLine("port ", 20*time.Second)
+	port, err := strconv.Atoi(strings.TrimPrefix(line, "port "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func killUnderLoad(t *testing.T, upstream, version, kills int) {
