@@ -166,10 +166,14 @@ func (s *Store) appendPub(f *frame, m *Message) {
 		}
 		ses.mark = 0
 		ses.last++
+		seq := ses.last
+		if ses.touchFrame == f {
+			seq = 0 // one more than in the record before
+		}
 		ses.waiting += size
 		s.prompt = s.prompt || r.Prompt
 		f.deliver(ses, ses.last, size, uint32(start))
-		b = appendRoute(b, r, ses.last)
+		b = appendRoute(b, r, seq)
 	}
 	topicAt := 0 // in b, where the frame has not had the topic before
 	if ref, ok := s.topics[m.Topic]; ok {

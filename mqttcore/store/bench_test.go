@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -166,8 +168,11 @@ func backlog(b *testing.B, sessions int) {
 
 	files, err := os.ReadDir(dir)
 	for _, f := range files {
-		if err == nil && !f.IsDir() {
-			err = os.Link(filepath.Join(dir, f.Name()), filepath.Join(killed, f.Name()))
+		if err != nil || f.IsDir() {
+			continue
+		}
+		if err = os.Link(filepath.Join(dir, f.Name()), filepath.Join(killed, f.Name())); errors.Is(err, fs.ErrNotExist) {
+			err = nil // an old snapshot
 		}
 	}
 	if err == nil {

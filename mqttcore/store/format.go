@@ -13,7 +13,7 @@ const (
 	blockSize      = 4096 // every frame begins on such a boundary
 	headerSize     = blockSize
 	formatVersion  = 2 // the newest
-	plainVersion   = 1 // of all files but packed segments
+	plainVersion   = 1 // of all files but segments
 	minSegmentSize = 64 << 10
 	maxSegmentSize = 16 << 20
 	maxSegment     = 1 << 39 // no id is as high; an LSN has 40 bits for it
@@ -98,13 +98,14 @@ type segHeader struct {
 	time    uint64
 	size    int64
 	until   uint64 // not 0: packed
+	version uint32 // as read
 }
 
 func (h *segHeader) encode(magic string) []byte {
 	b := make([]byte, headerSize)
 	copy(b, magic)
 	le.PutUint32(b[8:], plainVersion)
-	if h.until > 0 {
+	if magic == segMagic {
 		le.PutUint32(b[8:], formatVersion)
 	}
 	copy(b[16:], h.store[:])
@@ -135,7 +136,8 @@ func decodeHeader(b []byte, magic string) (h segHeader, ok bool, err error) {
 	h.ordinal = le.Uint64(b[40:])
 	h.time = le.Uint64(b[48:])
 	h.size = int64(le.Uint64(b[56:]))
-	if le.Uint32(b[8:]) > plainVersion {
+	h.version = le.Uint32(b[8:])
+	if h.version > plainVersion {
 		h.until = le.Uint64(b[64:])
 	}
 	if magic != segMagic {

@@ -5,6 +5,13 @@ import (
 	"fmt"
 )
 
+// packRoute is a wanted route.
+type packRoute struct {
+	sid  SID
+	seq  uint64
+	rest []byte // flags and identifiers, as encoded
+}
+
 // packer writes the records that are still wanted into a segment, or, without a
 // file, finds out how far it would get.
 type packer struct {
@@ -15,8 +22,9 @@ type packer struct {
 	info    frameInfo
 	records uint64 // in frame
 	topics  map[string]uint32
-	routes  [][]byte // of the record at hand, as encoded
-	sids    []route
+	routes  []packRoute    // of the record at hand
+	read    map[SID]uint64 // newest number read in a frame
+	given   map[SID]uint64 // and written
 	body    []byte
 }
 
@@ -31,6 +39,7 @@ func (s *Store) newPacker(first *segment, id uint64, name string, file File) *pa
 			seed: s.id.seed(id), packed: true, busy: true, off: headerSize},
 		file: file, max: s.frameMax, frame: make([]byte, frameHeader, s.frameMax),
 		info: frameInfo{ordinal: first.ordinal}, topics: map[string]uint32{},
+		read: map[SID]uint64{}, given: map[SID]uint64{},
 	}
 }
 
@@ -127,20 +136,28 @@ func (p *packer) addFrame(b []byte, time uint64, wants map[SID]uint64) error {
 		}
 		var m pub
 		d := decoder{b: body}
-		p.routes, p.sids = p.routes[:0], p.sids[:0]
+		p.routes = p.routes[:0]
 		for n := d.pubFront(&m); n > 0 && !d.bad; n-- {
 			var rt route
-			raw := d.b
+			head := d
+			head.uint()
+			head.uint()
 			d.route(&rt)
-			if base, ok := wants[rt.sid]; ok && rt.seq > base && !d.bad {
-				p.routes = append(p.routes, raw[:len(raw)-len(d.b)])
-				p.sids = append(p.sids, rt)
+			base, ok := wants[rt.sid]
+			if !ok || d.bad {
+				continue
+			}
+			if rt.seq == 0 {
+				rt.seq = p.read[rt.sid] + 1
+			}
+			if p.read[rt.sid] = rt.seq; rt.seq > base {
+				p.routes = append(p.routes, packRoute{rt.sid, rt.seq, head.b[:len(head.b)-len(d.b)]})
 			}
 		}
 		if err := d.pubRest(&m, b); err != nil {
 			return err
 		}
-		if len(p.sids) == 0 {
+		if len(p.routes) == 0 {
 			continue
 		}
 		if err := p.add(&m, time+m.delta); err != nil {
@@ -153,15 +170,15 @@ func (p *packer) addFrame(b []byte, time uint64, wants map[SID]uint64) error {
 // left out.
 func (p *packer) add(m *pub, at uint64) error {
 	size := recordHead + 48 + len(m.topic) + len(m.props) + len(m.payload)
-	for _, raw := range p.routes {
-		size += len(raw)
+	for i := range p.routes {
+		size += 15 + len(p.routes[i].rest)
 	}
 	if p.records > 0 && (len(p.frame)+size > p.max || at < p.info.time) {
 		if err := p.flush(); err != nil {
 			return err
 		}
 	}
-	if p.out.off+roundUp(int64(len(p.frame)+size))+p.out.footerRoom(len(p.out.ranges)+len(p.sids)) > p.out.size {
+	if p.out.off+roundUp(int64(len(p.frame)+size))+p.out.footerRoom(len(p.out.ranges)+len(p.routes)) > p.out.size {
 		return errOverflow
 	}
 	if p.records == 0 {
@@ -170,8 +187,15 @@ func (p *packer) add(m *pub, at uint64) error {
 	b := append(p.body[:0], m.flags&^(pubStore|pubInbound))
 	b = appendUint(b, at-p.info.time)
 	b = appendUint(b, uint64(len(p.routes)))
-	for _, raw := range p.routes {
-		b = append(b, raw...)
+	for i := range p.routes {
+		rt := &p.routes[i]
+		seq := rt.seq
+		if p.given[rt.sid] == seq-1 && seq > 1 {
+			seq = 0
+		}
+		p.given[rt.sid] = rt.seq
+		b = appendUint(appendUint(b, uint64(rt.sid)), seq)
+		b = append(b, rt.rest...)
 	}
 	topicAt := 0
 	if ref, ok := p.topics[string(m.topic)]; ok {
@@ -195,8 +219,8 @@ func (p *packer) add(m *pub, at uint64) error {
 	}
 	p.frame = append(p.frame, p.body...)
 	p.records++
-	for i := range p.sids {
-		rt := &p.sids[i]
+	for i := range p.routes {
+		rt := &p.routes[i]
 		p.out.add(rt.sid, rt.seq, rt.seq, m.size(), p.out.off)
 	}
 	return nil
@@ -225,6 +249,7 @@ func (p *packer) flush() error {
 	p.info.ordinal += p.records
 	p.frame, p.records = p.frame[:frameHeader], 0
 	clear(p.topics)
+	clear(p.given)
 	return nil
 }
 

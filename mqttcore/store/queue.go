@@ -153,7 +153,7 @@ func (q *Queue) next(d *Delivery, peek bool) (bool, error) {
 			}
 		}
 		if peek {
-			q.reader.off = off
+			q.reader.off, q.reader.seq = off, h.seq-1
 		}
 		return true, nil
 	}

@@ -13,6 +13,7 @@ type reader struct {
 	time  uint64   // of the frame
 	pos   LSN      // of the frame after it
 	in    *segment // that pos was found in, or nil
+	seq   uint64   // of the newest delivery found in the frame
 
 	// While the queue lags behind the ring.
 	file File
@@ -76,7 +77,10 @@ func (r *reader) find(sid SID) (h hit, ok bool) {
 		for n := h.dec.pubFront(&h.pub); n > 0 && !h.dec.bad; n-- {
 			h.dec.route(&h.route)
 			if h.sid == sid && !h.dec.bad {
-				h.left = n - 1
+				if h.seq == 0 {
+					h.seq = r.seq + 1
+				}
+				h.left, r.seq = n-1, h.seq
 				return h, true
 			}
 		}

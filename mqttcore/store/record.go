@@ -132,7 +132,8 @@ const (
 )
 
 // route is the decoded route of one delivery; subs still holds the identifiers
-// as encoded.
+// as encoded. A seq of 0 is one more than that of the session's route before in
+// the frame.
 type route struct {
 	sid   SID
 	seq   uint64

@@ -254,8 +254,8 @@ func (s *Store) resume(r *recovery) {
 	if n := len(r.segs); n > 0 {
 		g := r.segs[n-1]
 		s.end = makeLSN(g.id, g.end)
-		// Go on in the last segment, unless something is odd about it.
-		if !g.footed && !g.hurt && g.size >= g.end+2*blockSize {
+		// Go on in the last segment, unless something is odd about it, or old.
+		if g.head.version == formatVersion && !g.footed && !g.hurt && g.size >= g.end+2*blockSize {
 			if f, err := s.fs.Open(segName(g.id)); err != nil {
 				s.log.Error("store: newest segment cannot be written on", "segment", segName(g.id), "error", err)
 			} else {

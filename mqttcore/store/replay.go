@@ -167,6 +167,10 @@ func (s *Store) applyPub(r *recovery, d *decoder, frame []byte, time uint64, lsn
 		var rt route
 		d.route(&rt)
 		if ses := s.sessions[rt.sid]; ses != nil && !d.bad {
+			if rt.seq == 0 {
+				rt.seq = ses.read + 1
+			}
+			ses.read = rt.seq
 			deliveries = append(deliveries, delivery{ses, rt.seq})
 		}
 	}

@@ -38,6 +38,7 @@ type session struct {
 
 	touchFrame *frame // newest frame with a delivery, and where in its list
 	touchIndex int
+	read       uint64 // newest number read in a frame; of recovery
 	mark       uint64 // record that routes to it; finds duplicates
 	woken      uint64 // newest commit that woke its queue
 
