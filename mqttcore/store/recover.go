@@ -253,6 +253,11 @@ func (s *Store) resume(r *recovery) {
 	s.end = makeLSN(s.w.nextSeg, 0)
 	if n := len(r.segs); n > 0 {
 		g := r.segs[n-1]
+		// The name, too, may only be known to the kernel so far.
+		if err := s.fs.SyncDir(); err != nil {
+			g.hurt = true
+			s.log.Error("store: folder could not be synced", "error", err)
+		}
 		s.end = makeLSN(g.id, g.end)
 		// Go on in the last segment, unless something is odd about it, or old.
 		if g.head.version == formatVersion && !g.footed && !g.hurt && g.size >= g.end+2*blockSize {

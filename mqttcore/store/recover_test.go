@@ -437,3 +437,34 @@ func TestOldVersion(t *testing.T) {
 	equal(t, "reopened", drain(t, r.OpenQueue(sid, nil)), "1:one 2:two 3:three 4:four")
 	equal(t, "damaged places", r.Stats().CorruptFrames, 0)
 }
+
+// A process is killed at each step, the next one goes on, and then the power
+// fails: what that one promised is there, although the first had no time to sync.
+func TestKillThenPowerCut(t *testing.T) {
+	first := simfs.New()
+	r := start(t, options(first))
+	sid := r.session("a")
+	for range 20 { // over into the next segments
+		r.publish(sid, strings.Repeat("x", 8000))
+	}
+	r.stop()
+	for replay := first.Replay(); replay.Left() > 0; {
+		replay.Step()
+		fs := replay.Kill()
+		r := start(t, options(fs))
+		sid := r.session("b")
+		r.publish(sid, "two")
+		left := fs.Replay()
+		r.stop()
+		for left.Left() > 0 {
+			left.Step()
+		}
+		r = start(t, options(left.Crash(simfs.Lost, nil)))
+		q := r.OpenQueue(sid, nil)
+		if q == nil {
+			t.Fatalf("killed %d steps before the end: the session is lost", replay.Left())
+		}
+		equal(t, fmt.Sprintf("killed %d steps before the end", replay.Left()), drain(t, q), "1:two")
+		r.stop()
+	}
+}
