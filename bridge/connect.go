@@ -67,6 +67,7 @@ func (l *Link) connect(ctx context.Context) (outcome, error) {
 			n.forget()
 		}
 	}
+	close(r.open)
 	var tasks sync.WaitGroup
 	tasks.Go(r.run)
 	f, err := l.use(ctx, client, c, s, w)

@@ -32,6 +32,7 @@ func (readOnlyDisk) Remove(string) error                      { return syscall.E
 // there is a connection.
 func TestUnwritableLog(t *testing.T) {
 	u := newUpstream(t, "").start()
+	w := newWitness(t, u.addr, "site7/#", 1)
 	for qos := byte(1); qos <= 2; qos++ {
 		dir := t.TempDir()
 		g := startGateway(t, dir, linkTo("127.0.0.1:1", qos))
@@ -50,7 +51,6 @@ func TestUnwritableLog(t *testing.T) {
 		b := mqttcore.New(mqttcore.Config{}, st, log)
 		cfg := linkTo(u.addr, qos)
 		cfg.Prefix += string('a'+rune(qos)) + "/"
-		w := newWitness(t, u.addr, cfg.Prefix+"#", 1)
 		l := New(cfg, b, log)
 		stopStore := runTask(t, func(ctx context.Context) error { _ = st.Run(ctx); return nil }, st.Ready())
 		stopBroker := runTask(t, b.Run, b.Ready())

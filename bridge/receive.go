@@ -42,10 +42,11 @@ type receiver struct {
 	changed chan struct{}  // the head of queue or failure may have changed
 	room    chan struct{}  // something was taken off queue
 	pending sync.WaitGroup // publications that the local broker has not finished
+	open    chan struct{}  // closed when the inbox is that of this session
 }
 
 func newReceiver(l *Link, c *conn) *receiver {
-	r := &receiver{l: l, conn: c, changed: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	r := &receiver{l: l, conn: c, changed: make(chan struct{}, 1), room: make(chan struct{}, 1), open: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
@@ -55,6 +56,12 @@ func newReceiver(l *Link, c *conn) *receiver {
 // we want to hold: in MQTT 3.1.1 it cannot be told, and mosquitto does not heed
 // it with what a resumed session has waiting.
 func (r *receiver) handle(p inbound) {
+	// What comes right behind a CONNACK must not be looked up among what the
+	// session before it knew: it would be taken for known, and lost.
+	select {
+	case <-r.open:
+	case <-r.conn.over:
+	}
 	select {
 	case <-r.conn.over:
 		return // it could not be acknowledged, so it will come again
