@@ -29,11 +29,7 @@ func TestCrash(t *testing.T) {
 		}
 		want = n
 	}
-	if raceDetector {
-		out, err := runPlain(t, nil, want)
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	if out, done := plainly(t); done {
 		states := 0
 		for line := range strings.Lines(out) {
 			if _, text, ok := strings.Cut(line, ": "); ok && strings.HasSuffix(text, " crash states\n") {
@@ -62,6 +58,20 @@ func TestCrash(t *testing.T) {
 			t.Logf("%d crash states", states)
 		})
 	}
+}
+
+// plainly runs a test by a program that is built without the race detector, and
+// says that it is done; false where this program is one.
+func plainly(t *testing.T) (out string, done bool) {
+	t.Helper()
+	if !raceDetector {
+		return "", false
+	}
+	out, err := runPlain(t, nil, t.Name())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return out, true
 }
 
 // edit is a change of the source.
@@ -108,7 +118,7 @@ func TestCrashFindsPlantedBugs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			out, err := runPlain(t, bug, 100_000)
+			out, err := runPlain(t, bug, "TestCrash", crashStatesVar+"=100000")
 			if err == nil {
 				t.Errorf("not found in 100000 crash states\n%s", out)
 			} else if !strings.Contains(out, "crash state: ") {
@@ -123,8 +133,8 @@ func TestCrashFindsPlantedBugs(t *testing.T) {
 }
 
 // runPlain builds the tests of this package without the race detector, with
-// edits made to the source, and runs TestCrash.
-func runPlain(t *testing.T, edits []edit, states int) (out string, err error) {
+// edits made to the source, and runs one of them.
+func runPlain(t *testing.T, edits []edit, test string, env ...string) (out string, err error) {
 	t.Helper()
 	dir := t.TempDir()
 	here, err := os.Getwd()
@@ -165,8 +175,8 @@ func runPlain(t *testing.T, edits []edit, states int) (out string, err error) {
 	if b, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go test -c: %v\n%s", err, b)
 	}
-	run := exec.CommandContext(t.Context(), program, "-test.run=^TestCrash$", "-test.v", "-test.failfast")
-	run.Env = append(os.Environ(), crashStatesVar+"="+strconv.Itoa(states))
+	run := exec.CommandContext(t.Context(), program, "-test.run=^"+test+"$", "-test.v", "-test.failfast")
+	run.Env = append(os.Environ(), env...)
 	b, err = run.CombinedOutput()
 	return string(b), err
 }

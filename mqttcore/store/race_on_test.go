@@ -5,7 +5,5 @@ package store_test
 // The race detector makes every state ten times as dear.
 const (
 	raceDetector = true
-	flipStep     = 60
-	sweepStep    = 9
 	killRounds   = 4
 )

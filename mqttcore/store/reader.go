@@ -184,9 +184,21 @@ func (s *Store) live(g *segment) bool {
 }
 
 // isLost says whether a place that could not be read, at several tries, is to be
-// given up, so that one bad sector does not hold up a queue for ever. Where the
-// whole disk is gone, nothing is: the record of the loss does not reach it.
-func (s *Store) isLost(err error) bool { return isDamage(err) && s.Err() == nil }
+// given up, so that one bad sector does not hold up a queue for ever. Where
+// nothing else can be read either it is not that: the whole disk is gone, and may
+// come back.
+func (s *Store) isLost(err error) bool {
+	if !isDamage(err) || s.Err() != nil {
+		return false
+	}
+	f, err := s.fs.Open(idName)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = f.ReadAt(make([]byte, headerSize), 0)
+	return notEOF(err) == nil
+}
 
 // probe looks for the next sound frame from off on; limit where there is none.
 // What cannot be read is not sound.

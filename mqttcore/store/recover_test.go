@@ -366,56 +366,6 @@ func TestStaleFramesStayDead(t *testing.T) {
 	equal(t, "damaged places", r.Stats().CorruptFrames, 0)
 }
 
-// TestBitFlips flips a bit in every byte that matters of a small store. Nothing
-// wrong may be delivered, nothing may be missing without being noticed, and no
-// more than what shared a frame with it.
-func TestBitFlips(t *testing.T) {
-	t.Parallel()
-	fs, sid := fiveMessages(t, true, false)
-	rng := rand.New(rand.NewPCG(3, 4))
-	const all = "1:m1 2:m2 3:m3 4:m4 5:m5"
-	flips := 0
-	for _, name := range fs.Names() {
-		if strings.HasPrefix(name, "free-") {
-			continue
-		}
-		used := fs.Size(name)
-		if strings.HasPrefix(name, "seg-") {
-			used = frameOf(fs, "m5") + 4096
-		}
-		for at := rng.IntN(flipStep); at < used; at += 1 + rng.IntN(flipStep) {
-			flips++
-			image := fs.Clone()
-			image.Change(name, func(b []byte) []byte { b[at] ^= 1 << rng.IntN(8); return b })
-			s, err := store.Open(options(image))
-			if err != nil {
-				t.Fatalf("%s, byte %d: %v", name, at, err)
-			}
-			q := s.OpenQueue(sid, nil)
-			if q == nil {
-				t.Fatalf("%s, byte %d: session is lost", name, at)
-			}
-			got := drain(t, q)
-			st := s.Stats()
-			missing := 5 - len(strings.Fields(got))
-			if missing > 1 || missing == 0 && got != all {
-				t.Fatalf("%s, byte %d: got %q", name, at, got)
-			}
-			for _, m := range strings.Fields(got) {
-				if !strings.Contains(all, m) {
-					t.Fatalf("%s, byte %d: got %q", name, at, got)
-				}
-			}
-			if missing == 1 && st.CorruptFrames+st.TornTails == 0 && !strings.HasSuffix(got, "4:m4") {
-				t.Fatalf("%s, byte %d: got %q, and nobody noticed: %+v", name, at, got, st)
-			}
-			balance(t, s)
-			s.Close()
-		}
-	}
-	t.Logf("%d flips", flips)
-}
-
 // A store of the version before is read, and what is new goes into a segment of
 // its own, which that version refuses.
 func TestOldVersion(t *testing.T) {
