@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,7 +164,7 @@ func TestMaxAge(t *testing.T) {
 	limit := store.Limit{MaxAge: time.Hour}
 	r.LimitSession(read, limit)
 	for i := range 60 {
-		atomic.AddInt64((*int64)(&clock.boot), int64(2*time.Minute))
+		clock.boot.Add(int64(2 * time.Minute))
 		m := message(read, fmt.Sprint(i, strings.Repeat(" ", 3000)))
 		m.Routes = append(m.Routes, store.Route{Session: left, QoS: 1})
 		r.must(func(done func(error)) { r.Append(m, done) })

@@ -25,11 +25,11 @@ type model struct {
 	done chan error
 	ses  map[store.SID]*modelSession
 	n    int
-	boot time.Duration // the clock
-	away uint64        // messages that full queues did not take
+	boot atomic.Int64 // the clock
+	away uint64       // messages that full queues did not take
 }
 
-func (m *model) Boot() time.Duration     { return time.Duration(atomic.LoadInt64((*int64)(&m.boot))) }
+func (m *model) Boot() time.Duration     { return time.Duration(m.boot.Load()) }
 func (m *model) Wall() (time.Time, bool) { return time.UnixMilli(0), false }
 func (m *model) BootID() string          { return "one" }
 
@@ -197,7 +197,7 @@ func (m *model) limits(t *rapid.T) {
 // pass lets time go by.
 func (m *model) pass(t *rapid.T) {
 	d := rapid.SampledFrom([]time.Duration{time.Second, 40 * time.Second, 40 * time.Minute}).Draw(t, "time")
-	atomic.AddInt64((*int64)(&m.boot), int64(d))
+	m.boot.Add(int64(d))
 }
 
 // trickle publishes as much as segments are packed for.
