@@ -101,6 +101,7 @@ func (n *node) restart() {
 // TestClusterLosesNothing kills nodes of a cluster upstream while the backlog
 // drains into it: first one of the others, then the one that the link is with.
 func TestClusterLosesNothing(t *testing.T) {
+	t.Parallel() // it mostly waits
 	nodes := natsCluster(t, 3)
 	ours, other, receivers := nodes[0], nodes[1], nodes[2]
 	l := &load{t: t}

@@ -11,7 +11,8 @@ import (
 	"sluice/mqttcore/packet"
 )
 
-// long multiplies what a proof does n times in every run by SLUICE_LONG.
+// long is how often a proof does what it does n times in every run: SLUICE_LONG
+// times as often.
 func long(t testing.TB, n int) int {
 	t.Helper()
 	word := os.Getenv("SLUICE_LONG")

@@ -15,6 +15,7 @@ const upstreamPort = 1883
 // TestBadNetworkLosesNothing gives the links to the upstream all that a line can
 // do to them, while messages flow.
 func TestBadNetworkLosesNothing(t *testing.T) {
+	t.Parallel() // it mostly waits
 	rounds := long(t, 1)
 	outage := 4 * time.Second // longer than it takes the keep-alive to notice
 	if rounds > 1 {
