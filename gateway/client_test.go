@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"testing"
@@ -67,6 +68,14 @@ func (s *session) connect() (*connection, error) {
 	}
 	s.known = true
 	return c, nil
+}
+
+// lost judges why a connection ended. The network may do anything; the server
+// may not send what is no MQTT.
+func (s *session) lost(err error) {
+	if wrong, ok := errors.AsType[*packet.Error](err); ok {
+		s.t.Errorf("%s: %v", s.id, wrong)
+	}
 }
 
 // next reads a packet. After a timeout it may be called again.

@@ -22,13 +22,12 @@ type publisher struct {
 	pad    string              // makes the payloads longer
 	room   func(next int) bool // whether that message may be sent already
 
-	mu      sync.Mutex
-	sent    int       // the newest message
-	acked   int       // all up to here are acknowledged in full
-	flight  []sending // what is not, in order
-	nextID  uint16
-	refused int
-	most    int // the last message that is to be sent
+	mu     sync.Mutex
+	sent   int       // the newest message
+	acked  int       // all up to here are acknowledged in full
+	flight []sending // what is not, in order
+	nextID uint16
+	most   int // the last message that is to be sent
 
 	stop, ended chan struct{}
 	halt        func()
@@ -94,6 +93,7 @@ func (p *publisher) serve() {
 				break
 			}
 			if err != nil {
+				p.lost(err)
 				return
 			}
 			again = p.take(c, got) || again
@@ -161,7 +161,6 @@ func (p *publisher) take(c *connection, got packet.Packet) (again bool) {
 		switch {
 		case a.Reason >= 0x80 && !s.answered:
 			s.id, again = 0, true
-			p.refused++
 		case a.Type == packet.PUBREC && p.qos == 2 && !s.done:
 			s.answered = true
 			c.send(&packet.Ack{Type: packet.PUBREL, PacketID: a.PacketID})

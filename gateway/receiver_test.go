@@ -137,6 +137,7 @@ func (r *receiver) serve() {
 		}
 		got, err := c.next(time.Hour)
 		if err != nil {
+			r.lost(err)
 			return
 		}
 		r.take(c, got)
