@@ -106,10 +106,20 @@ type Config struct {
 	// of its own in the place of Payload and Props, but not change what is in
 	// them; nil leaves all as it is.
 	Rewrite func(*mqttcore.Delivery)
+	// Now is the time of day by which certificates are judged; nil is time.Now.
+	// A machine without a battery clock starts in a year in which none is valid.
+	Now func() time.Time
 	// Availability is the local topic of which the link keeps the remote
 	// copy itself: "online" retained at each connect, "offline" as its will.
 	// Messages of that local topic are not forwarded. Empty turns it off.
 	Availability string
+}
+
+func (c *Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
 }
 
 // fieldError is an error of one key of a Config.

@@ -170,7 +170,7 @@ func (l *Link) refused(err error, c *conn) (outcome, error) {
 	e, bad := parseURL(l.cfg.URL)
 	if bad == nil && e.tls() {
 		// In TLS 1.3 a refused certificate shows only now.
-		if worded := l.cfg.TLS.word(err, e); worded != err {
+		if worded := l.cfg.TLS.word(err, e, l.cfg.now()); worded != err {
 			return rejected, worded
 		}
 	}

@@ -53,17 +53,18 @@ func dial(ctx context.Context, cfg *Config) (net.Conn, error) {
 			return nil, err
 		}
 		conf.ServerName = cmp.Or(conf.ServerName, e.host)
+		conf.Time = cfg.now
 	}
 	if e.url != "" {
 		c, err := dialWebSocket(ctx, e, conf, tcp)
-		return c, files.word(err, e)
+		return c, files.word(err, e, cfg.now())
 	}
 	c, err := tcp(ctx)
 	if err != nil || !e.tls() {
 		return c, err
 	}
 	secured, err := secure(ctx, c, conf)
-	return secured, files.word(err, e)
+	return secured, files.word(err, e, cfg.now())
 }
 
 // reach makes the TCP connection: the first that comes about of several

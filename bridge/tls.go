@@ -103,9 +103,9 @@ func (t *TLS) Ends() time.Time {
 // day words a date for an error that repeats.
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
-// word says what an error of TLS means and what to do about it; others are
-// returned as they are.
-func (t *TLS) word(err error, e endpoint) error {
+// word says what an error of TLS at the time now means and what to do about it;
+// others are returned as they are.
+func (t *TLS) word(err error, e endpoint, now time.Time) error {
 	asked := t.ServerName
 	if asked == "" {
 		asked = e.host
@@ -124,7 +124,7 @@ func (t *TLS) word(err error, e endpoint) error {
 		return fmt.Errorf("the certificate of %s is not for %q but for %s: use that name in url, or in server_name", e.addr, asked, strings.Join(names, ", "))
 	}
 	if bad, ok := errors.AsType[x509.CertificateInvalidError](err); ok && bad.Reason == x509.Expired {
-		if time.Now().Before(bad.Cert.NotBefore) {
+		if now.Before(bad.Cert.NotBefore) {
 			return fmt.Errorf("the certificate of %s begins on %s: is the clock of this machine right?", e.addr, day(bad.Cert.NotBefore))
 		}
 		return fmt.Errorf("the certificate of %s has expired on %s: it must be renewed there, if the clock of this machine is right", e.addr, day(bad.Cert.NotAfter))
@@ -136,7 +136,7 @@ func (t *TLS) word(err error, e endpoint) error {
 		return fmt.Errorf("the certificate of %s is not signed by an authority in %s", e.addr, t.CA)
 	}
 	if alert, ok := remoteAlert(err); ok {
-		return t.wordAlert(alert, e, asked)
+		return t.wordAlert(alert, e, asked, now)
 	}
 	return err
 }
@@ -151,9 +151,9 @@ func remoteAlert(err error) (string, bool) {
 	return strings.TrimPrefix(op.Err.Error(), "tls: "), true
 }
 
-func (t *TLS) wordAlert(alert string, e endpoint, asked string) error {
+func (t *TLS) wordAlert(alert string, e endpoint, asked string, now time.Time) error {
 	ours := "our certificate in " + t.Cert
-	if ends := t.Ends(); !ends.IsZero() && time.Now().After(ends) {
+	if ends := t.Ends(); !ends.IsZero() && now.After(ends) {
 		ours = fmt.Sprintf("%s, which has expired on %s", ours, day(ends))
 	}
 	switch {

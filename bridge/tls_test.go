@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // authority signs certificates with openssl.
@@ -119,6 +120,24 @@ func TestTLSErrorsNameTheRemedy(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCertificatesAreJudgedByTheClockGiven: a machine that starts in 1970 can
+// connect where something else tells it the year.
+func TestCertificatesAreJudgedByTheClockGiven(t *testing.T) {
+	a := newAuthority(t)
+	cert, key := a.issue("server", "IP:127.0.0.1", 30)
+	_, addr := over(t, "certfile %s\nkeyfile %s\n", cert, key)
+	for year, want := range map[int]string{1970: "is the clock of this machine right?", 2199: "has expired on", time.Now().Year(): ""} {
+		cfg := linkTo("", 1)
+		cfg.URL, cfg.TLS = "mqtts://"+addr, TLS{CA: a.path("ca.crt")}
+		cfg.Now = func() time.Time { return time.Now().AddDate(year-time.Now().Year(), 0, 0) }
+		g := startGateway(t, t.TempDir(), cfg)
+		eventually(t, "an outcome", func() bool { s := g.link.Stats(); return s.Connected || s.LastError != "" })
+		if s := g.link.Stats(); s.Connected != (want == "") || !strings.Contains(s.LastError, want) {
+			t.Errorf("in %d: connected %v, it says %q", year, s.Connected, s.LastError)
+		}
 	}
 }
 

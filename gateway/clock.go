@@ -147,6 +147,12 @@ func (c *clock) Wall() (t time.Time, known bool) {
 	return c.estimate(), false
 }
 
+// now is the best time of day there is.
+func (c *clock) now() time.Time {
+	t, _ := c.Wall()
+	return t
+}
+
 // estimate is the time of day while it is not known.
 func (c *clock) estimate() time.Time {
 	least := c.floor.Add(c.machine.Boot() - c.floorBoot)
@@ -161,8 +167,7 @@ func (c *clock) at(t time.Time) time.Time {
 	if t.IsZero() {
 		return t
 	}
-	now, _ := c.Wall()
-	if right := now.Add(-c.machine.Since(t)); right.Sub(t.Round(0)).Abs() > clockStep {
+	if right := c.now().Add(-c.machine.Since(t)); right.Sub(t.Round(0)).Abs() > clockStep {
 		return right
 	}
 	return t

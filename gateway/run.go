@@ -139,6 +139,7 @@ func newGateway(cfg *config.Config, m machine, b *board, log *slog.Logger) (*gat
 	for i := range cfg.Upstreams {
 		up := cfg.Upstreams[i].Config
 		up.Rewrite = late.correct
+		up.Now = g.clock.now
 		up.Availability = g.health.availability()
 		if len(cfg.Upstreams) > 1 || up.MarkUp {
 			// What comes down from one goes up to the others, and may come back.
