@@ -3,7 +3,6 @@ package modbus
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -23,29 +22,40 @@ const (
 )
 
 // Type is how a value lies in registers.
-type Type uint8
+type Type = adapters.Type
 
 // The types.
 const (
-	Bool Type = iota // a bit, or a register that is not 0
-	U16
-	I16
-	U32
-	I32
-	F32 // IEEE 754 binary32
+	Bool   = adapters.TypeBool // a bit, or a register that is not 0
+	U8     = adapters.TypeU8   // the low byte of a register
+	I8     = adapters.TypeI8
+	U16    = adapters.TypeU16
+	I16    = adapters.TypeI16
+	U24    = adapters.TypeU24 // the low three bytes of two registers
+	I24    = adapters.TypeI24
+	U32    = adapters.TypeU32
+	I32    = adapters.TypeI32
+	U48    = adapters.TypeU48
+	I48    = adapters.TypeI48
+	U64    = adapters.TypeU64
+	I64    = adapters.TypeI64
+	F16    = adapters.TypeF16
+	F32    = adapters.TypeF32
+	F64    = adapters.TypeF64
+	BCD16  = adapters.TypeBCD16
+	BCD32  = adapters.TypeBCD32
+	String = adapters.TypeString // PointConfig.Length registers of two bytes each
 )
 
-// Order is the order of the bytes of a value on the wire, A being its most
-// significant one. Values of one register know two orders only: ABCD and CDAB
-// are high byte first as the specification says, BADC and DCBA low byte first.
-type Order uint8
+// Order is the order of the bytes of a value on the wire.
+type Order = adapters.Order
 
 // The orders, as manuals print them.
 const (
-	ABCD Order = iota
-	CDAB
-	BADC
-	DCBA
+	ABCD = adapters.ABCD
+	CDAB = adapters.CDAB
+	BADC = adapters.BADC
+	DCBA = adapters.DCBA
 )
 
 // WriteMode says what a command does to a point.
@@ -58,18 +68,23 @@ const (
 	Plain              // write only
 )
 
-// PointConfig is one point of a device. Its value is raw·Scale + Offset.
+// Once is the period of points that are read once after each time the device
+// comes online.
+const Once time.Duration = 100 * 365 * 24 * time.Hour
+
+// PointConfig is one point of a device.
 type PointConfig struct {
-	Point    *adapters.Point
-	Table    Table
-	Address  uint16 // as on the wire, from 0
-	Type     Type
-	Order    Order
-	Scale    float64 // 0 means 1
-	Offset   float64
-	Decimals int           // digits after the point; -1: as many as Scale and Offset imply
-	Every    time.Duration // 0: the device's
-	Write    WriteMode
+	Point   *adapters.Point
+	Table   Table
+	Address uint16 // as on the wire, from 0
+	Type    Type
+	Length  int // registers of a String; 0 for other types
+	Order   Order
+	Field   adapters.Field // bits of the register to take instead of all; one bit is a bool if Bit
+	Bit     bool
+	adapters.Mapping
+	Every time.Duration // 0: the device's; or Once
+	Write WriteMode
 }
 
 // DeviceConfig is one device on a line.
@@ -82,61 +97,37 @@ type DeviceConfig struct {
 	Points       []PointConfig
 }
 
-var (
-	tableNames = []string{"coil", "discrete", "input", "holding"}
-	typeNames  = []string{"bool", "u16", "i16", "u32", "i32", "f32"}
-	orderNames = []string{"ABCD", "CDAB", "BADC", "DCBA"}
-)
-
-func parse(what, s string, names []string) (uint8, error) {
-	i := slices.Index(names, s)
-	if i < 0 {
-		return 0, fmt.Errorf("unknown %s %q; use one of %s", what, s, strings.Join(names, ", "))
-	}
-	return uint8(i), nil
-}
+var tableNames = []string{"coil", "discrete", "input", "holding"}
 
 // ParseTable reads coil, discrete, input or holding.
 func ParseTable(s string) (Table, error) {
-	n, err := parse("table", s, tableNames)
-	return Table(n), err
-}
-
-// ParseType reads bool, u16, i16, u32, i32 or f32.
-func ParseType(s string) (Type, error) { n, err := parse("type", s, typeNames); return Type(n), err }
-
-// ParseOrder reads ABCD, CDAB, BADC or DCBA.
-func ParseOrder(s string) (Order, error) {
-	n, err := parse("order", s, orderNames)
-	return Order(n), err
+	i := slices.Index(tableNames, s)
+	if i < 0 {
+		return 0, fmt.Errorf("unknown table %q; use one of %s", s, strings.Join(tableNames, ", "))
+	}
+	return Table(i), nil
 }
 
 // String gives the word that ParseTable reads.
-func (t Table) String() string { return name(int(t), tableNames) }
-
-// String gives the word that ParseType reads.
-func (t Type) String() string { return name(int(t), typeNames) }
-
-// String gives the word that ParseOrder reads.
-func (o Order) String() string { return name(int(o), orderNames) }
-
-func name(i int, names []string) string {
-	if i < len(names) {
-		return names[i]
+func (t Table) String() string {
+	if int(t) < len(tableNames) {
+		return tableNames[t]
 	}
-	return fmt.Sprintf("unknown (%d)", i)
+	return fmt.Sprintf("unknown (%d)", t)
 }
 
 // bits reports whether the entries of the table are bits, not registers.
 func (t Table) bits() bool { return t == Coil || t == Discrete }
 
-// Width is how many registers a value takes, or how many bits of a bit table.
-func (t Type) Width() int {
-	switch t {
-	case U32, I32, F32:
-		return 2
+// Width is how many registers the value takes, or how many bits of a bit table.
+func (p PointConfig) Width() int {
+	switch {
+	case p.Table.bits():
+		return 1
+	case p.Type == String:
+		return p.Length
 	}
-	return 1
+	return (p.Type.Bytes() + 1) / 2
 }
 
 const (
@@ -203,30 +194,28 @@ func (c DeviceConfig) Validate() error {
 }
 
 func (p PointConfig) validate(c DeviceConfig, bad func(key, format string, args ...any)) {
-	if int(p.Table) >= len(tableNames) || int(p.Type) >= len(typeNames) || int(p.Order) >= len(orderNames) {
+	if int(p.Table) >= len(tableNames) || !p.Type.Known() || !p.Order.Known() {
 		bad("type", "table %v, type %v or order %v does not exist", p.Table, p.Type, p.Order)
 		return
 	}
 	if p.Table.bits() && p.Type != Bool {
 		bad("type", "a %v is one bit, its type is bool, not %v", p.Table, p.Type)
 	}
-	if p.Type.Width() > c.most(p.Table) {
-		bad("type", "a value of type %v takes %d registers, but the device gives %d in one read", p.Type, p.Type.Width(), c.most(p.Table))
+	if (p.Type == String) != (p.Length > 0) || p.Length < 0 {
+		bad("length", "length %d: a string takes 1 register or more, other types have no length", p.Length)
 	}
-	if int(p.Address)+p.Type.Width() > 1<<16 {
+	if p.Width() > c.most(p.Table) {
+		bad("type", "a value of type %v takes %d registers, but the device gives %d in one read", p.Type, p.Width(), c.most(p.Table))
+	}
+	if int(p.Address)+p.Width() > 1<<16 {
 		bad(p.Table.String(), "address %d and the next are beyond 65535", p.Address)
 	}
-	if math.IsNaN(p.Scale) || math.IsInf(p.Scale, 0) {
-		bad("scale", "scale is not a number")
+	if f := p.Field; f.Bits > 0 && (!p.Type.Integer() || int(f.Shift)+int(f.Bits) > 8*p.Type.Bytes()) {
+		bad("bits", "a value of type %v has no bits %d to %d", p.Type, f.Shift, f.Shift+f.Bits-1)
 	}
-	if math.IsNaN(p.Offset) || math.IsInf(p.Offset, 0) {
-		bad("offset", "offset is not a number")
-	}
-	if p.Type == Bool && (p.Scale != 0 && p.Scale != 1 || p.Offset != 0) {
-		bad("scale", "a bool has no scale nor offset")
-	}
-	if p.Decimals < -1 || p.Decimals > 15 {
-		bad("decimals", "decimals %d is outside 0 to 15", p.Decimals)
+	p.Mapping.Check(bad)
+	if !p.Type.Number() && (p.Scale != 0 && p.Scale != 1 || p.Offset != 0) {
+		bad("scale", "a %v has no scale nor offset", p.Type)
 	}
 	if p.Every < 0 {
 		bad("every", "period %v is negative", p.Every)

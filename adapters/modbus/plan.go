@@ -38,7 +38,7 @@ func plan(c DeviceConfig, points []*point) []*block {
 	for _, p := range sorted {
 		if last != nil && last.points[0].Table == p.Table && last.every == p.Every {
 			begin, end := int(last.address), int(last.address)+int(last.count)
-			newEnd := max(end, int(p.Address)+p.Type.Width())
+			newEnd := max(end, int(p.Address)+p.Width())
 			if int(p.Address) <= end && newEnd-begin <= c.most(p.Table) {
 				last.points = append(last.points, p)
 				last.count = uint16(newEnd - begin)
@@ -55,7 +55,7 @@ func plan(c DeviceConfig, points []*point) []*block {
 func newBlock(points []*point, every time.Duration) *block {
 	begin, end := int(points[0].Address), 0
 	for _, p := range points {
-		end = max(end, int(p.Address)+p.Type.Width())
+		end = max(end, int(p.Address)+p.Width())
 	}
 	return &block{
 		question: question{points[0].Table.reads(), points[0].Address, uint16(end - begin)},

@@ -32,7 +32,7 @@ func TestPlanCoversEveryPointOnce(t *testing.T) {
 			}
 			for _, p := range b.points {
 				seen[p]++
-				begin, end := int(p.Address), int(p.Address)+p.Type.Width()
+				begin, end := int(p.Address), int(p.Address)+p.Width()
 				if p.Table != table || p.Every != b.every || b.function != table.reads() ||
 					begin < int(b.address) || end > int(b.address)+int(b.count) {
 					t.Fatalf("point %+v does not lie in %+v", p.PointConfig, b.question)

@@ -385,9 +385,6 @@ func TestValidate(t *testing.T) {
 	if strings.Join(got, " ") != want {
 		t.Errorf("got  %v\nwant %v", strings.Join(got, " "), want)
 	}
-	if _, err := ParseType("f128"); err == nil || !strings.Contains(err.Error(), "f32") {
-		t.Errorf("ParseType: %v", err)
-	}
 	for _, table := range []Table{Coil, Discrete, Input, Holding} {
 		if back, err := ParseTable(table.String()); err != nil || back != table {
 			t.Errorf("%v does not parse back", table)

@@ -308,7 +308,7 @@ func (f *field) rtu() line.Config {
 
 // on makes a point of a device.
 func on(device, name string, table Table, address uint16, typ Type) PointConfig {
-	return PointConfig{Point: &adapters.Point{Device: device, Name: name}, Table: table, Address: address, Type: typ, Decimals: -1}
+	return PointConfig{Point: &adapters.Point{Device: device, Name: name}, Table: table, Address: address, Type: typ, Mapping: adapters.Mapping{Decimals: -1}}
 }
 
 func writable(c PointConfig, mode WriteMode) PointConfig {

@@ -1,10 +1,8 @@
 package modbus
 
 import (
-	"errors"
 	"fmt"
-	"math"
-	"strconv"
+	"slices"
 
 	"sluice/adapters"
 )
@@ -12,41 +10,42 @@ import (
 // point is a PointConfig made ready to decode and encode.
 type point struct {
 	PointConfig
-	decimals int // -1: no rounding
-	plain    bool
-	told     adapters.Quality // what was published last
-	known    bool             // anything was published
+	told  adapters.Quality // what was published last
+	known bool             // anything was published
 }
 
 func newPoint(c PointConfig) *point {
-	if c.Scale == 0 {
-		c.Scale = 1
+	p := &point{PointConfig: c}
+	if p.Bad = nil; p.Field.Bits > 0 {
+		p.Type = p.Type.Unsigned() // its bits alone matter
 	}
-	p := &point{PointConfig: c, decimals: c.Decimals, plain: c.Scale == 1 && c.Offset == 0}
-	if p.decimals < 0 && c.Type != F32 {
-		p.decimals = max(adapters.Decimals(c.Scale), adapters.Decimals(c.Offset))
+	for _, v := range c.Bad {
+		p.Bad = append(p.Bad, p.sentinel(v))
 	}
 	return p
 }
 
-// question is the read of this point alone.
-func (p *point) question() question {
-	return question{p.Table.reads(), p.Address, uint16(p.Type.Width())}
+// sentinel gives the raw value that v of the configuration stands for: 65535
+// and -1 are one for 16 bits, and a number with a point is the nearest that the
+// device can mean.
+func (p *point) sentinel(v adapters.Value) adapters.Value {
+	switch {
+	case p.Field.Bits > 0:
+		return p.Field.Of(p.Field.Put(adapters.Int(0), v))
+	case p.Type.Integer():
+		return p.Type.Wrap(v)
+	case p.Type.Float():
+		raw := make([]byte, p.Type.Bytes())
+		if p.Type.Encode(v, raw) == nil {
+			return p.Type.Decode(raw)
+		}
+	}
+	return v
 }
 
-// shuffle brings the bytes of a value from the wire to the order ABCD, or back.
-func shuffle(dst, src []byte, order Order) {
-	words := len(src) / 2
-	for i := range src {
-		word, half := i/2, i%2
-		if order == CDAB || order == DCBA {
-			word = words - 1 - word
-		}
-		if order == BADC || order == DCBA {
-			half = 1 - half
-		}
-		dst[i] = src[word*2+half]
-	}
+// question is the read of this point alone.
+func (p *point) question() question {
+	return question{p.Table.reads(), p.Address, uint16(p.Width())}
 }
 
 // decode gives the value of the point from data, the answer to q, which
@@ -54,165 +53,103 @@ func shuffle(dst, src []byte, order Order) {
 func (p *point) decode(q question, data []byte) (adapters.Value, adapters.Quality) {
 	at := int(p.Address - q.address)
 	if p.Table.bits() {
-		return p.boolean(data[at/8]>>(at%8)&1 != 0), adapters.Good
+		return p.Apply(adapters.Bool(data[at/8]>>(at%8)&1 != 0), p.Point.Names)
 	}
-	var raw [4]byte
-	width := 2 * p.Type.Width()
-	shuffle(raw[:width], data[2*at:2*at+width], p.Order)
-	word := uint16(raw[0])<<8 | uint16(raw[1])
-	double := uint32(word)<<16 | uint32(raw[2])<<8 | uint32(raw[3])
-	switch p.Type {
-	case Bool:
-		return p.boolean(word != 0), adapters.Good
-	case U16:
-		return p.integer(int64(word)), adapters.Good
-	case I16:
-		return p.integer(int64(int16(word))), adapters.Good
-	case U32:
-		return p.integer(int64(double)), adapters.Good
-	case I32:
-		return p.integer(int64(int32(double))), adapters.Good
+	raw := p.Field.Of(p.raw(data[2*at : 2*(at+p.Width())]))
+	if p.Bit && !slices.Contains(p.Bad, raw) {
+		raw = adapters.Bool(raw == adapters.Int(1))
 	}
-	return p.float(math.Float32frombits(double))
+	return p.Apply(raw, p.Point.Names)
 }
 
-func (p *point) boolean(on bool) adapters.Value {
-	n := int64(0)
-	if on {
-		n = 1
+// raw gives what the registers on the wire hold.
+func (p *point) raw(wire []byte) adapters.Value {
+	var room [8]byte
+	b := room[:]
+	if len(wire) > len(b) {
+		b = make([]byte, len(wire))
 	}
-	if word, ok := p.Point.Names[n]; ok {
-		return adapters.String(word)
-	}
-	return adapters.Bool(on)
+	b = b[:len(wire)]
+	p.Order.Arrange(b, wire, p.Type)
+	return p.Type.Decode(b)
 }
 
-func (p *point) integer(raw int64) adapters.Value {
-	if word, ok := p.Point.Names[raw]; ok {
-		return adapters.String(word)
+// holds reports whether registers read back are those written. Bytes that do
+// not belong to the value do not count, nor do those behind the end of a text.
+func (p *point) holds(read, written []byte) bool {
+	if p.Table.bits() {
+		return read[0]&1 == written[0]
 	}
-	if p.plain {
-		return adapters.Int(raw)
-	}
-	return adapters.Float(adapters.Round(float64(raw)*p.Scale+p.Offset, p.decimals))
+	return p.Field.Of(p.raw(read)) == p.Field.Of(p.raw(written))
 }
 
-// float treats f as the shortest decimal number that is nearest to it: the
-// device means 21.4, not 21.399999618530273.
-func (p *point) float(f float32) (adapters.Value, adapters.Quality) {
-	if f64 := float64(f); math.IsNaN(f64) || math.IsInf(f64, 0) {
-		return adapters.Value{}, adapters.Invalid
-	}
-	var buf [32]byte
-	text := string(strconv.AppendFloat(buf[:0], float64(f), 'e', -1, 32))
-	meant, _ := strconv.ParseFloat(text, 64) // what AppendFloat wrote always parses
-	digits := p.decimals
-	if !p.plain {
-		if digits < 0 {
-			digits = adapters.Decimals(meant) + adapters.Decimals(p.Scale) + adapters.Decimals(p.Offset)
-		}
-		meant = meant*p.Scale + p.Offset
-	}
-	v := adapters.Float(adapters.Round(meant, digits))
-	if v.IsNone() {
-		return v, adapters.Invalid
-	}
-	return v, adapters.Good
+// merge gives the registers to write so that only the bits of the point change.
+func (p *point) merge(held, written []byte) ([]byte, error) {
+	raw := p.Field.Put(p.raw(held), p.Field.Of(p.raw(written)))
+	return p.registers(raw, raw)
 }
 
 // encode gives the registers of a commanded value, or one byte, 0 or 1, for
 // a coil. A number is clamped to the point's Min and Max first.
 func (p *point) encode(v adapters.Value) ([]byte, error) {
-	if p.Type == Bool {
-		on, err := p.truth(v)
-		if err != nil {
-			return nil, err
-		}
-		n := byte(0)
-		if on {
-			n = 1
-		}
-		if p.Table == Coil {
-			return []byte{n}, nil
-		}
-		return p.registers(uint32(n), 2), nil
+	raw, err := v, error(nil)
+	switch {
+	case p.Type == Bool || p.Bit:
+		raw, err = p.truth(v)
+	case p.Type != String:
+		raw, err = p.Invert(v, p.Point)
 	}
-	raw, err := p.raw(v)
 	if err != nil {
 		return nil, err
 	}
-	if p.Type == F32 {
-		f := float32(raw)
-		if math.IsInf(float64(f), 0) {
-			return nil, fmt.Errorf("value %v is too big for type %v", v, p.Type)
+	if p.Table == Coil {
+		return []byte{byte(truthBit(raw))}, nil
+	}
+	if f := p.Field; f.Bits > 0 {
+		if p.Bit {
+			raw = adapters.Int(truthBit(raw))
 		}
-		return p.registers(math.Float32bits(f), 4), nil
-	}
-	low, high := limits(p.Type)
-	whole := math.Round(raw)
-	if whole < low || whole > high {
-		return nil, fmt.Errorf("value %v is %v in the register, outside %v to %v of type %v", v, whole, low, high, p.Type)
-	}
-	return p.registers(uint32(int64(whole)), 2*p.Type.Width()), nil
-}
-
-func limits(t Type) (low, high float64) {
-	switch t {
-	case U16:
-		return 0, math.MaxUint16
-	case I16:
-		return math.MinInt16, math.MaxInt16
-	case U32:
-		return 0, math.MaxUint32
-	}
-	return math.MinInt32, math.MaxInt32
-}
-
-func (p *point) registers(n uint32, width int) []byte {
-	raw := []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
-	wire := make([]byte, width)
-	shuffle(wire, raw[4-width:], p.Order)
-	return wire
-}
-
-// raw gives the number to write for v: one of the point's names, or the
-// inverse of scale and offset.
-func (p *point) raw(v adapters.Value) (float64, error) {
-	if v.Kind() == adapters.KindString {
-		for n, word := range p.Point.Names {
-			if word == v.String() {
-				return float64(n), nil
-			}
+		if !f.Fits(raw) {
+			return nil, fmt.Errorf("value %v is %v in the register, more than %d bits hold", v, raw, f.Bits)
 		}
-		if len(p.Point.Names) == 0 {
-			return 0, fmt.Errorf("%q is not a number", v.String())
-		}
-		return 0, fmt.Errorf("%q is not one of the words of the point", v.String())
+		raw = f.Put(adapters.Int(0), raw)
 	}
-	number, ok := v.Number()
-	if !ok {
-		return 0, errors.New("the value is not a number")
-	}
-	if p.Point.Min != nil {
-		number = max(number, *p.Point.Min)
-	}
-	if p.Point.Max != nil {
-		number = min(number, *p.Point.Max)
-	}
-	return (number - p.Offset) / p.Scale, nil
+	return p.registers(v, raw)
 }
 
-func (p *point) truth(v adapters.Value) (bool, error) {
+func truthBit(v adapters.Value) int64 {
+	if v.Bool() {
+		return 1
+	}
+	return 0
+}
+
+// registers gives a raw value as it is sent.
+func (p *point) registers(v, raw adapters.Value) ([]byte, error) {
+	wire := make([]byte, 2*p.Width())
+	b := make([]byte, len(wire))
+	if err := p.Type.Encode(raw, b); err != nil {
+		if v != raw {
+			return nil, fmt.Errorf("value %v is %w", v, err)
+		}
+		return nil, fmt.Errorf("value %w", err)
+	}
+	p.Order.Arrange(wire, b, p.Type)
+	return wire, nil
+}
+
+// truth gives a commanded value as a bool.
+func (p *point) truth(v adapters.Value) (adapters.Value, error) {
 	switch v.Kind() {
 	case adapters.KindBool:
-		return v.Bool(), nil
+		return v, nil
 	case adapters.KindString:
-		raw, err := p.raw(v)
-		return raw != 0, err
+		raw, err := p.Invert(v, p.Point)
+		return adapters.Bool(raw != adapters.Int(0)), err
 	}
 	number, ok := v.Number()
 	if !ok || number != 0 && number != 1 {
-		return false, fmt.Errorf("the value %v is neither on nor off", v)
+		return adapters.Value{}, fmt.Errorf("the value %v is neither on nor off", v)
 	}
-	return number != 0, nil
+	return adapters.Bool(number != 0), nil
 }

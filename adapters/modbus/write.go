@@ -1,7 +1,6 @@
 package modbus
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -67,10 +66,14 @@ func (d *device) settle(ctx context.Context, err error) {
 
 // carryOut writes and verifies, on the owner goroutine.
 func (d *device) carryOut(ctx context.Context, c *line.Conn, pt *point, data []byte) (adapters.Value, error) {
-	if !c.EchoKnown() {
+	if !c.EchoKnown() || pt.Field.Bits > 0 {
 		// The echo of an adapter looks like the answer to a write; that to a
-		// read does not.
-		if _, err := d.repeat(ctx, func() ([]byte, error) { return d.ask(c, pt.question(), d.poller.cfg.Timeout) }); err != nil {
+		// read does not. And of a register not all bits may be the point's.
+		held, err := d.repeat(ctx, func() ([]byte, error) { return d.ask(c, pt.question(), d.poller.cfg.Timeout) })
+		if err == nil && pt.Field.Bits > 0 {
+			data, err = pt.merge(held, data)
+		}
+		if err != nil {
 			return adapters.Value{}, fmt.Errorf("before writing: %w", err)
 		}
 	}
@@ -151,8 +154,5 @@ func (d *device) readBack(ctx context.Context, c *line.Conn, pt *point, want []b
 	now := time.Now()
 	pt.told, pt.known = quality, true
 	d.poller.sink.Put([]adapters.Reading{{Point: pt.Point, Value: value, Quality: quality, Time: now}})
-	if pt.Table == Coil {
-		return value, data[0]&1 == want[0], nil
-	}
-	return value, bytes.Equal(data, want), nil
+	return value, pt.holds(data, want), nil
 }

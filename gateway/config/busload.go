@@ -61,7 +61,7 @@ func reads(d *modbus.DeviceConfig) []read {
 	for _, p := range d.Points {
 		every := cmp.Or(p.Every, d.Every)
 		if every > 0 {
-			all = append(all, read{p.Table, every, int(p.Address), int(p.Address) + p.Type.Width()})
+			all = append(all, read{p.Table, every, int(p.Address), int(p.Address) + p.Width()})
 		}
 	}
 	slices.SortFunc(all, func(a, b read) int {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sluice/adapters"
 	"sluice/adapters/line"
 	"sluice/adapters/modbus"
 	"sluice/mqttcore"
@@ -183,9 +184,9 @@ points.d = { discrete = 12 }
 	want := &modbus.DeviceConfig{
 		Name: "meter", Unit: 7, Every: 2 * time.Second, Delay: 5 * time.Millisecond, MaxRegisters: 60,
 		Points: []modbus.PointConfig{
-			{Table: modbus.Input, Address: 10, Type: modbus.F32, Order: modbus.CDAB, Scale: 0.1, Offset: -2, Decimals: 3, Every: time.Minute},
-			{Table: modbus.Holding, Address: 19, Type: modbus.I32, Order: modbus.DCBA, Scale: 1, Decimals: -1, Write: modbus.Plain},
-			{Table: modbus.Coil, Address: 0, Type: modbus.Bool, Order: modbus.CDAB, Scale: 1, Decimals: -1, Write: modbus.Verify},
+			{Table: modbus.Input, Address: 10, Type: modbus.F32, Order: modbus.CDAB, Mapping: adapters.Mapping{Scale: 0.1, Offset: -2, Decimals: 3}, Every: time.Minute},
+			{Table: modbus.Holding, Address: 19, Type: modbus.I32, Order: modbus.DCBA, Mapping: adapters.Mapping{Scale: 1, Decimals: -1}, Write: modbus.Plain},
+			{Table: modbus.Coil, Address: 0, Type: modbus.Bool, Order: modbus.CDAB, Mapping: adapters.Mapping{Scale: 1, Decimals: -1}, Write: modbus.Verify},
 		},
 	}
 	if diff := cmp.Diff(want, m); diff != "" {

@@ -149,7 +149,7 @@ func (b *binder) checkOverlap(d *rawDevice, c *modbus.DeviceConfig) {
 		if !b.fine(d.points[i].path) {
 			continue
 		}
-		for r := range p.Type.Width() {
+		for r := range p.Width() {
 			at := register{p.Table, int(p.Address) + r}
 			if other, is := taken[at]; is {
 				b.warn(d.points[i].at(p.Table.String()), "check the address and the type of both",

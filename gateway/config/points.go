@@ -78,7 +78,7 @@ func (b *binder) checkBounds(p *rawPoint, writable bool, needs string) {
 // configuration.
 func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 	c := modbus.PointConfig{
-		Type: p.typ, Order: d.order, Scale: p.scale, Offset: p.offset, Decimals: p.decimals,
+		Type: p.typ, Order: d.order, Mapping: adapters.Mapping{Scale: p.scale, Offset: p.offset, Decimals: p.decimals},
 		Every: p.every, Write: p.write,
 	}
 	if p.has("order") {
@@ -121,8 +121,8 @@ func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 	if kind != "" {
 		b.checkModbusKeys(p, kind, bit, c.Type)
 	}
-	if b.fine(p.path) && int(c.Address)+c.Type.Width() > 65536 {
-		b.bad(p.at(kind), "", "a value of %d registers does not fit here: the table ends with address 65535", c.Type.Width())
+	if b.fine(p.path) && int(c.Address)+c.Width() > 65536 {
+		b.bad(p.at(kind), "", "a value of %d registers does not fit here: the table ends with address 65535", c.Width())
 	}
 	b.checkBounds(p, p.has("write"), `the key "write"`)
 	c.Point = p.point(d.name, c.Write != modbus.ReadOnly)
