@@ -14,12 +14,22 @@ type Kind string
 
 // The kinds of line.
 const (
-	RTU  Kind = "rtu"  // Modbus RTU on a serial port: frames are parted by silence
-	TCP  Kind = "tcp"  // a network endpoint that frames by itself
-	UART Kind = "uart" // a serial port on which the device also speaks unasked
+	RTU      Kind = "rtu"       // Modbus RTU on a serial port: frames are parted by silence
+	ASCII    Kind = "ascii"     // Modbus ASCII on a serial port: frames begin with a colon
+	TCP      Kind = "tcp"       // a network endpoint that frames by itself
+	RTUTCP   Kind = "rtu-tcp"   // a serial line with RTU frames behind a network converter
+	ASCIITCP Kind = "ascii-tcp" // the same with ASCII frames
+	UART     Kind = "uart"      // a serial port on which the device also speaks unasked
 )
 
-func (k Kind) serial() bool { return k == RTU || k == UART }
+// Serial reports whether lines of the kind are serial ports of this machine,
+// not network endpoints.
+func (k Kind) Serial() bool { return k == RTU || k == ASCII || k == UART }
+
+// bus reports whether lines of the kind are, at their end, a wire with several
+// devices: bytes without transaction numbers, which may come late, garbled, or
+// as an echo.
+func (k Kind) bus() bool { return k != TCP && k != UART }
 
 // Config describes one line.
 type Config struct {
@@ -56,19 +66,19 @@ func (c Config) Validate() error {
 		bad("name", "a line needs a name")
 	}
 	switch c.Kind {
-	case RTU, UART:
+	case RTU, ASCII, UART:
 		if c.Port == "" {
 			bad("port", "a serial line needs the path of its port, such as /dev/serial/by-id/…")
 		}
 		if text := c.Serial.fault(); text != "" {
 			bad("serial", "%s", text)
 		}
-	case TCP:
+	case TCP, RTUTCP, ASCIITCP:
 		if err := checkEndpoint(c.Port); err != nil {
 			bad("port", "%q is no network endpoint: %v; write host:port, such as 192.168.1.20:502", c.Port, err)
 		}
 	default:
-		bad("kind", "unknown kind %q; use rtu, tcp or uart", c.Kind)
+		bad("kind", "unknown kind %q; use rtu, ascii, tcp, rtu-tcp, ascii-tcp or uart", c.Kind)
 	}
 	if c.Timeout < 10*time.Millisecond || c.Timeout > time.Minute {
 		bad("timeout", "timeout %v is outside 10ms to 1m", c.Timeout)

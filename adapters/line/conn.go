@@ -26,9 +26,6 @@ const (
 )
 
 const (
-	// byteGap is the longest pause inside an answer beside the time its bytes
-	// take: a USB adapter hands over what it has every 16 ms.
-	byteGap = 25 * time.Millisecond
 	// settleLimit bounds the wait for a line to fall silent.
 	settleLimit = 300 * time.Millisecond
 	// readSlice bounds one wait, after which ctx is looked at.
@@ -44,7 +41,7 @@ func (c *Conn) Quiet(d time.Duration) { c.quiet = d }
 // EchoKnown reports whether it is known if the adapter hears its own
 // transmitter. While it is not, an answer that repeats its request proves
 // nothing. A read with a valid answer makes it known.
-func (c *Conn) EchoKnown() bool { return c.line.cfg.Kind != RTU || c.line.echo != echoUnknown }
+func (c *Conn) EchoKnown() bool { return !c.line.cfg.Kind.bus() || c.line.echo != echoUnknown }
 
 // Exchange sends req and returns the answer that expect recognises; it is
 // valid until the next exchange. timeout bounds the wait for the first byte,
@@ -127,6 +124,10 @@ func (c *Conn) settle() error {
 	switch l.cfg.Kind {
 	case TCP:
 		return c.renew()
+	case RTUTCP, ASCIITCP:
+		if err := c.renew(); err != nil {
+			return err
+		}
 	case UART:
 		pause(time.Until(l.last.Add(c.quiet)))
 		if err := l.hear(); err != nil {
@@ -202,7 +203,7 @@ func (c *Conn) await(req []byte, expect Framer, deadline time.Time) ([]byte, err
 	have := copy(l.buf[:], l.kept) // of a stream only
 	l.kept = l.kept[:0]
 	// Noise must not keep a request alive: whatever comes, this is the end.
-	hard := deadline.Add(2*byteGap + 320*char)
+	hard := deadline.Add(l.longest)
 	for {
 		rx := l.buf[:have]
 		from := l.echoed(rx, req)
@@ -220,7 +221,7 @@ func (c *Conn) await(req []byte, expect Framer, deadline time.Time) ([]byte, err
 		until := deadline
 		if begun > 0 {
 			missing := time.Duration(total-begun) * char
-			until = time.Now().Add(missing*5/4 + byteGap)
+			until = time.Now().Add(missing*5/4 + l.gap)
 			if l.cfg.Kind == TCP {
 				until = deadline // a network knows no pauses
 			} else if have > 0 && missing > time.Millisecond && total-begun > 1 {
@@ -324,7 +325,7 @@ func (l *Line) echoed(rx, req []byte) int {
 // learn notes from a valid answer whether the adapter echoes.
 func (l *Line) learn(rx, req []byte, skip, total int) {
 	switch {
-	case l.cfg.Kind != RTU || l.echo == echoes:
+	case !l.cfg.Kind.bus() || l.echo == echoes:
 	case skip >= len(req) && bytes.HasPrefix(rx, req):
 		l.echo = echoes
 		l.log.Info("the adapter echoes what it sends; its echo is removed")

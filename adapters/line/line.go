@@ -46,6 +46,8 @@ type Line struct {
 	fresh   bool      // nothing was heard since the port was opened
 	last    time.Time // when the last byte was on the wire
 	silence time.Duration
+	gap     time.Duration // the longest pause inside an answer beside the time its bytes take
+	longest time.Duration // how long an answer that has begun in time may last
 	echo    echo
 	mute    int    // timeouts in a row without a single byte
 	kept    []byte // of a stream: bytes that came after the last answer
@@ -59,7 +61,7 @@ const bufSize = 8192
 // New makes a line; it starts nothing and opens nothing. cfg is taken to be
 // valid.
 func New(cfg Config, log *slog.Logger) *Line {
-	if cfg.Kind == TCP {
+	if !cfg.Kind.Serial() {
 		cfg.Port = endpoint(cfg.Port)
 	}
 	l := &Line{
@@ -69,11 +71,34 @@ func New(cfg Config, log *slog.Logger) *Line {
 		meter: newMeter(cfg),
 		ready: make(chan struct{}),
 	}
-	if cfg.Kind == RTU {
-		// One bit more: a second stop bit may still be on the wire.
-		l.silence = cfg.Serial.T35() + cfg.Serial.bitTime()
-	}
+	l.pace()
 	return l
+}
+
+// The pauses that are allowed inside an answer.
+const (
+	byteGap   = 25 * time.Millisecond  // a USB adapter hands over what it has every 16 ms
+	asciiGap  = 100 * time.Millisecond // Modbus ASCII allows a second, but for devices on telephone lines
+	streamGap = 250 * time.Millisecond // a converter sends on what it has when it likes, and networks stall
+)
+
+// pace sets the silences and pauses of the line.
+func (l *Line) pace() {
+	char := l.cfg.Serial.CharTime()
+	l.gap, l.longest = byteGap, 2*byteGap+320*char
+	switch l.cfg.Kind {
+	case RTU:
+		// One bit more: a second stop bit may still be on the wire.
+		l.silence = l.cfg.Serial.T35() + l.cfg.Serial.bitTime()
+	case ASCII:
+		// Frames need no silence; one character's time lets the device that
+		// spoke last let go of the wire.
+		l.silence = char + l.cfg.Serial.bitTime()
+		l.gap, l.longest = asciiGap, 2*asciiGap+640*char
+	case RTUTCP, ASCIITCP:
+		// How fast the wire behind the converter is, is not known here.
+		l.gap, l.longest = streamGap, 4*streamGap
+	}
 }
 
 // Ready is closed after the first attempt to open the port, whatever its end.
@@ -138,7 +163,7 @@ func (l *Line) Run(ctx context.Context) error {
 		return fmt.Errorf("line %s: %w", l.cfg.Name, err)
 	}
 	defer l.lanes.disarm()
-	if l.cfg.Kind.serial() {
+	if l.cfg.Kind.Serial() {
 		spares.fill()
 	}
 	stop := context.AfterFunc(ctx, l.lanes.wake)
@@ -176,7 +201,7 @@ const (
 func (l *Line) open(ctx context.Context) {
 	if l.tries > 0 {
 		longest := longestPause
-		if l.cfg.Kind == TCP {
+		if !l.cfg.Kind.Serial() {
 			longest = longestPauseTCP
 		}
 		timer := time.NewTimer(min(firstPause<<min(l.tries-1, 10), longest))
@@ -209,7 +234,7 @@ func (l *Line) open(ctx context.Context) {
 }
 
 func (l *Line) connect(ctx context.Context) (wire, error) {
-	if l.cfg.Kind == TCP {
+	if !l.cfg.Kind.Serial() {
 		s, err := dial(ctx, l.cfg.Port)
 		if err != nil {
 			return nil, err // not s: a nil *stream in a wire is not nil
@@ -299,7 +324,7 @@ func (l *Line) idle(ctx context.Context) error {
 		}
 		return l.hear()
 	}
-	if !l.cfg.Kind.serial() {
+	if !l.cfg.Kind.Serial() {
 		select {
 		case <-l.lanes.signal:
 		case <-ctx.Done():

@@ -79,7 +79,7 @@ func (s *stream) pending() (n int, err error) {
 	return n, nil
 }
 
-// idle is not used: nobody speaks unasked over Modbus TCP.
+// idle is not used: nobody speaks unasked over a network.
 func (s *stream) idle(int, time.Duration) error { return nil }
 
 func (s *stream) close() { _ = s.conn.Close() }

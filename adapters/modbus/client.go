@@ -27,18 +27,24 @@ type client struct {
 
 func newClient(kind line.Kind) *client {
 	c := &client{}
-	if kind == line.TCP {
+	switch kind {
+	case line.TCP:
 		// One packager for all units: it counts the transactions.
 		packager := goburrow.NewTCPClientHandler("")
 		c.setUnit = func(unit byte) { packager.SlaveId = unit }
 		c.framer = func(request []byte) line.Framer { return tcpFramer{request} }
 		c.api = goburrow.NewClient2(packager, c)
-		return c
+	case line.ASCII, line.ASCIITCP:
+		packager := goburrow.NewASCIIClientHandler("")
+		c.setUnit = func(unit byte) { packager.SlaveId = unit }
+		c.framer = func(request []byte) line.Framer { return asciiFramer{request} }
+		c.api = goburrow.NewClient2(packager, c)
+	default:
+		packager := goburrow.NewRTUClientHandler("")
+		c.setUnit = func(unit byte) { packager.SlaveId = unit }
+		c.framer = func(request []byte) line.Framer { return rtuFramer{request} }
+		c.api = goburrow.NewClient2(packager, c)
 	}
-	packager := goburrow.NewRTUClientHandler("")
-	c.setUnit = func(unit byte) { packager.SlaveId = unit }
-	c.framer = func(request []byte) line.Framer { return rtuFramer{request} }
-	c.api = goburrow.NewClient2(packager, c)
 	return c
 }
 

@@ -197,6 +197,33 @@ func TestPymodbusRTU(t *testing.T) {
 	seen(t, []string{"-m", "rtu", "-b", "115200", "-P", "none", ours})
 }
 
+func TestPymodbusASCII(t *testing.T) {
+	t.Parallel()
+	ours, theirs := ptyPair(t)
+	spawn(t, python, slaveScript(t), "ascii", theirs)
+	t.Run("talk", func(t *testing.T) {
+		converse(t, line.Config{
+			Name: "bus", Kind: line.ASCII, Port: ours, Retries: 3, Timeout: 500 * time.Millisecond,
+			Serial: line.Serial{Baud: 115200, DataBits: 8, Parity: 'N', StopBits: 1},
+		})
+	})
+}
+
+// Over the network the frames of a serial line come through a converter.
+func TestPymodbusSerialOverTCP(t *testing.T) {
+	t.Parallel()
+	for framing, kind := range map[string]line.Kind{"rtu-tcp": line.RTUTCP, "ascii-tcp": line.ASCIITCP} {
+		t.Run(framing, func(t *testing.T) {
+			t.Parallel()
+			port := strconv.Itoa(freePort(t))
+			spawn(t, python, slaveScript(t), framing, port)
+			converse(t, line.Config{
+				Name: "net", Kind: kind, Port: "127.0.0.1:" + port, Retries: 3, Timeout: time.Second,
+			})
+		})
+	}
+}
+
 func TestPymodbusTCP(t *testing.T) {
 	t.Parallel()
 	port := strconv.Itoa(freePort(t))

@@ -1,5 +1,5 @@
-// Package modbus polls Modbus devices over a line, RTU and TCP, and carries
-// out commands. The line's owner goroutine does the work; a Poller only says
+// Package modbus polls Modbus devices over a line, in RTU, ASCII and TCP
+// frames, and carries out commands. The line's owner goroutine does the work; a Poller only says
 // when. No number is published that is not proven to be the answer to the
 // question asked.
 package modbus
@@ -31,7 +31,7 @@ type Poller struct {
 	mu sync.Mutex // guards the figures of the devices
 }
 
-// NewPoller makes the poller of line l, which must be of kind rtu or tcp; the
+// NewPoller makes the poller of line l, which must not be of kind uart; the
 // devices are taken to be valid. It starts nothing; call it before l.Run.
 func NewPoller(l *line.Line, devices []DeviceConfig, sink adapters.Sink, log *slog.Logger) *Poller {
 	p := &Poller{

@@ -2,10 +2,11 @@ package sim
 
 import "time"
 
-// bus is an RS-485 line with Modbus RTU slaves. It is not safe for concurrent
+// bus is an RS-485 line with Modbus slaves. It is not safe for concurrent
 // use.
 type bus struct {
 	wire
+	framing  busFraming
 	stations []*station
 }
 
@@ -18,8 +19,8 @@ type station struct {
 }
 
 func newBus(c *LineConfig, slaves []*Slave) *bus {
-	b := &bus{wire: newWire(c)}
-	b.whole = crcRight
+	b := &bus{wire: newWire(c), framing: framingOf(c.Kind)}
+	b.whole, b.patience = b.framing.whole, b.framing.patience()
 	b.receive = b.request
 	for _, s := range slaves {
 		b.stations = append(b.stations, &station{slave: s})
@@ -27,14 +28,14 @@ func newBus(c *LineConfig, slaves []*Slave) *bus {
 	return b
 }
 
-// request is called t3.5 after the last character of a frame.
+// request is called when a frame has ended.
 func (b *bus) request(at time.Time, f frame) {
-	if f.overlapped || !crcRight(f.data) {
+	unit, pdu, ok := b.framing.open(f.data)
+	if f.overlapped || !ok {
 		b.stats.Bad++
 		return
 	}
 	b.stats.Requests++
-	unit, pdu := f.data[0], f.data[1:len(f.data)-2]
 	for _, s := range b.stations {
 		if s.slave.unit != unit && unit != 0 {
 			continue
@@ -43,7 +44,7 @@ func (b *bus) request(at time.Time, f frame) {
 			b.stats.Unheard++
 			continue
 		}
-		a := s.slave.answer(at, unit, pdu, f.data, rtu{})
+		a := s.slave.answer(at, unit, pdu, f.data, b.framing)
 		if unit == 0 || len(a.own) == 0 {
 			continue // nobody answers a broadcast
 		}

@@ -4,14 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 )
 
 // LineConfig describes one simulated line: a serial line behind a pty with
-// Modbus slaves or talkers on it, or a Modbus TCP endpoint.
+// Modbus slaves or talkers on it, or a network endpoint.
 type LineConfig struct {
 	Name string // unique in its Field; also the name of the link to the pty
-	Kind string // "rtu", "tcp" or "uart"
+	Kind string // "rtu", "ascii", "tcp", "rtu-tcp", "ascii-tcp" or "uart"
 
 	// The character format gives the time that a byte needs on the wire:
 	// (1 + DataBits + parity + StopBits) / Baud seconds. Zero values stand for
@@ -29,14 +30,17 @@ type LineConfig struct {
 	Echo bool
 	// Link is the path of the symbolic link that leads to the pty; it stays
 	// the same over Unplug and Replug. Empty: a link of the line's name in a
-	// temporary folder. For Kind "rtu" and "uart".
+	// temporary folder. For Kind "rtu", "ascii" and "uart".
 	Link string
-	// Listen is the TCP address for Kind "tcp"; empty is "127.0.0.1:0".
+	// Listen is the address of a network endpoint; empty is "127.0.0.1:0".
 	Listen string
 
-	Slaves  []SlaveConfig  // for Kind "rtu" and "tcp"
+	Slaves  []SlaveConfig  // but for Kind "uart"
 	Talkers []TalkerConfig // for Kind "uart"
 }
+
+// network reports whether the line is a network endpoint, not a pty.
+func (c *LineConfig) network() bool { return strings.HasSuffix(c.Kind, "tcp") }
 
 // SlaveConfig describes one Modbus device.
 type SlaveConfig struct {
@@ -138,16 +142,16 @@ func (c *LineConfig) Validate() error {
 		p.add("name", "a line needs a name")
 	}
 	switch c.Kind {
-	case "rtu", "uart":
+	case "rtu", "ascii", "uart":
 		c.validateSerial(&p)
-	case "tcp":
+	case "tcp", "rtu-tcp", "ascii-tcp":
 		if c.Listen != "" {
 			if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 				p.add("listen", "%q is no address, write host:port", c.Listen)
 			}
 		}
 	default:
-		p.add("kind", "%q is not simulated, choose rtu, tcp or uart", c.Kind)
+		p.add("kind", "%q is not simulated, choose rtu, ascii, tcp, rtu-tcp, ascii-tcp or uart", c.Kind)
 	}
 	if c.Kind == "uart" && len(c.Slaves) > 0 {
 		p.add("slaves", "a uart has talkers, not Modbus slaves")
@@ -163,7 +167,7 @@ func (c *LineConfig) Validate() error {
 			p.add(prefix+"unit", "unit %d is there twice", s.Unit)
 		}
 		units[s.Unit] = true
-		if c.Kind == "rtu" && (s.Unit == 0 || s.Unit > 247) {
+		if c.Kind != "tcp" && (s.Unit == 0 || s.Unit > 247) {
 			p.add(prefix+"unit", "%d is outside 1–247", s.Unit)
 		}
 		s.validate(&p, prefix)

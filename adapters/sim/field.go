@@ -102,7 +102,7 @@ func (f *Field) newLine(c *LineConfig, cal calendar) (*line, error) {
 	var slaves []*Slave
 	var port *serial
 	wake := func() {}
-	if c.Kind != "tcp" {
+	if !c.network() {
 		link := c.Link
 		if link == "" {
 			if f.folder == "" {
@@ -127,14 +127,14 @@ func (f *Field) newLine(c *LineConfig, cal calendar) (*line, error) {
 	for i := range c.Talkers {
 		l.talkers = append(l.talkers, newTalker(&c.Talkers[i], cal, wake))
 	}
-	switch c.Kind {
-	case "tcp":
+	switch {
+	case c.network():
 		e, err := newEndpoint(c, slaves)
 		if err != nil {
 			return nil, err
 		}
 		l.player = e
-	case "uart":
+	case c.Kind == "uart":
 		m := newChatter(c, l.talkers)
 		m.deliver = port.deliver
 		port.model, l.player = m, port

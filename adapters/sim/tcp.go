@@ -8,15 +8,18 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
 )
 
-// endpoint is a Modbus TCP server: one device, or a gateway with several.
+// endpoint is a Modbus TCP server: one device, or a gateway with several. With
+// the frames of a serial line it is a converter with devices behind it.
 type endpoint struct {
 	name   string
-	addr   string // as bound; the same over unplug and replug
+	addr   string     // as bound; the same over unplug and replug
+	serial busFraming // nil: Modbus TCP
 	slaves []*Slave
 	plug   chan struct{} // tells run that there is a listener again, or that all is over
 
@@ -38,6 +41,9 @@ const (
 
 func newEndpoint(c *LineConfig, slaves []*Slave) (*endpoint, error) {
 	e := &endpoint{name: c.Name, addr: c.Listen, slaves: slaves, plug: make(chan struct{}, 1), conns: map[net.Conn]struct{}{}}
+	if c.Kind != "tcp" {
+		e.serial = framingOf(c.Kind)
+	}
 	if e.addr == "" {
 		e.addr = "127.0.0.1:0"
 	}
@@ -139,20 +145,15 @@ func (e *endpoint) serve(ctx context.Context, conn net.Conn) {
 		e.mu.Unlock()
 	}()
 	in := bufio.NewReader(conn)
-	var adu [260]byte
+	receive := e.receive
+	if e.serial != nil {
+		receive = func(in *bufio.Reader) ([]byte, error) { return e.gather(conn, in) }
+	}
 	for {
-		if _, err := io.ReadFull(in, adu[:7]); err != nil {
+		raw, err := receive(in)
+		if err != nil {
 			return
 		}
-		n := int(binary.BigEndian.Uint16(adu[4:])) // unit and PDU
-		if protocol := binary.BigEndian.Uint16(adu[2:]); protocol != 0 || n < 2 || n > 254 {
-			e.count(func(c *LineStats) { c.Bad++ })
-			return // no way to find the next frame
-		}
-		if _, err := io.ReadFull(in, adu[7:6+n]); err != nil {
-			return
-		}
-		raw := adu[:6+n]
 		e.count(func(c *LineStats) { c.Requests++; c.BytesIn += uint64(len(raw)) })
 		now := time.Now()
 		for _, bursts := range e.answer(now, raw) {
@@ -169,8 +170,62 @@ func (e *endpoint) serve(ctx context.Context, conn net.Conn) {
 	}
 }
 
+// errNoModbus tells that there is no way to find the next frame.
+var errNoModbus = errors.New("this is no Modbus TCP")
+
+// receive reads one request of Modbus TCP.
+func (e *endpoint) receive(in *bufio.Reader) ([]byte, error) {
+	var adu [260]byte
+	if _, err := io.ReadFull(in, adu[:7]); err != nil {
+		return nil, err
+	}
+	n := int(binary.BigEndian.Uint16(adu[4:])) // unit and PDU
+	if protocol := binary.BigEndian.Uint16(adu[2:]); protocol != 0 || n < 2 || n > 254 {
+		e.count(func(c *LineStats) { c.Bad++ })
+		return nil, errNoModbus
+	}
+	_, err := io.ReadFull(in, adu[7:6+n])
+	return adu[:6+n], err
+}
+
+// gather reads one request with the framing of a serial line. What stays
+// incomplete for too long, or is too long, is dropped.
+func (e *endpoint) gather(conn net.Conn, in *bufio.Reader) ([]byte, error) {
+	var adu []byte
+	for {
+		until := time.Time{}
+		if len(adu) > 0 {
+			until = time.Now().Add(e.serial.patience())
+		}
+		if err := conn.SetReadDeadline(until); err != nil {
+			return nil, err
+		}
+		c, err := in.ReadByte()
+		late := errors.Is(err, os.ErrDeadlineExceeded)
+		if err != nil && !late {
+			return nil, err
+		}
+		if late || len(adu) > maxADU {
+			e.count(func(c *LineStats) { c.Bad++ })
+			adu = adu[:0]
+		}
+		if late {
+			continue
+		}
+		if adu = append(adu, c); e.serial.whole(adu) {
+			return adu, nil
+		}
+	}
+}
+
+// maxADU is the longest frame of a serial line, in ASCII.
+const maxADU = 513
+
 // answer finds the slave that a request is for and gives what it sends.
 func (e *endpoint) answer(now time.Time, raw []byte) [][]burst {
+	if e.serial != nil {
+		return e.relay(now, raw)
+	}
 	framing := mbap{binary.BigEndian.Uint16(raw)}
 	unit, pdu := raw[6], raw[7:]
 	i := slices.IndexFunc(e.slaves, func(s *Slave) bool { return s.unit == unit })
@@ -186,6 +241,26 @@ func (e *endpoint) answer(now time.Time, raw []byte) [][]burst {
 		e.count(func(c *LineStats) { c.Answers++ })
 	}
 	return [][]burst{a.own, a.twin}
+}
+
+// relay is answer for the devices behind a converter: nobody answers for one
+// that is silent.
+func (e *endpoint) relay(now time.Time, raw []byte) (all [][]burst) {
+	unit, pdu, ok := e.serial.open(raw)
+	if !ok {
+		e.count(func(c *LineStats) { c.Bad++ })
+		return nil
+	}
+	for _, s := range e.slaves {
+		if s.unit != unit && unit != 0 {
+			continue
+		}
+		if a := s.answer(now, unit, pdu, raw, e.serial); unit != 0 && len(a.own) > 0 {
+			e.count(func(c *LineStats) { c.Answers++ })
+			all = append(all, a.own, a.twin)
+		}
+	}
+	return all
 }
 
 // send sends what is owed when it is due, until ctx ends or the master goes.

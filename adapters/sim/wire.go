@@ -19,13 +19,14 @@ const fifo = 8
 // overlap garble each other, unless the wire is duplex.
 type wire struct {
 	char   time.Duration // time of one character; 0: bytes cross in no time
-	quiet  time.Duration // silence that ends a frame
+	quiet  time.Duration // silence that ends a frame; 0: it has an end of its own
 	duplex bool          // a pair for each direction, as on a UART
 	echo   bool          // the master hears itself
 
-	// whole reports whether data is a complete frame. It stands in for the
-	// silence where bytes cross in no time.
-	whole func(data []byte) bool
+	// whole reports whether data is a complete frame, where no silence ends
+	// it: the rest of an incomplete one is then waited for.
+	whole    func(data []byte) bool
+	patience time.Duration
 	// receive is called when a frame of the master has ended.
 	receive func(at time.Time, f frame)
 	// deliver hands bytes to the master. It must not keep b.
@@ -73,7 +74,7 @@ func newWire(c *LineConfig) wire {
 		return w
 	}
 	w.char = c.charTime()
-	if !w.duplex {
+	if c.Kind != "uart" && c.Kind != "ascii" {
 		w.quiet = c.quietTime()
 	}
 	return w
@@ -113,7 +114,8 @@ const (
 	maxEcho  = 64 << 10
 )
 
-// stragglers is how long an incomplete frame is kept where no silence ends it.
+// stragglers is how long an incomplete RTU frame is kept where bytes cross in
+// no time, or come over a network.
 const stragglers = 20 * time.Millisecond
 
 // arrive tells that the master wrote b at now.
@@ -217,8 +219,8 @@ func (w *wire) upcoming() (at time.Time, i int, ok bool) {
 	i = -1
 	if w.pending {
 		at, ok = w.rx.to.Add(w.quiet), true
-		if w.char == 0 && !w.whole(w.rx.data) {
-			at = at.Add(stragglers)
+		if w.quiet == 0 && !w.whole(w.rx.data) {
+			at = at.Add(w.patience)
 		}
 	}
 	for j := range w.runs {

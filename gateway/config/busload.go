@@ -21,12 +21,12 @@ const (
 func (b *binder) warnOfLoad(f *rawFile, cfg *Config) {
 	for i := range cfg.Lines {
 		l := &cfg.Lines[i]
-		if l.Kind != line.RTU || l.Serial.Baud == 0 {
+		if l.Kind != line.RTU && l.Kind != line.ASCII || l.Serial.Baud == 0 {
 			continue
 		}
 		load := 0.0
 		for _, d := range cfg.DevicesOn(l.Name) {
-			load += deviceLoad(l.Serial, d.Modbus)
+			load += deviceLoad(l.Config, d.Modbus)
 		}
 		if load >= highLoad {
 			b.warn(f.lines[i].at("name"), "lengthen \"every\" of points that change slowly, or raise the speed",
@@ -38,10 +38,10 @@ func (b *binder) warnOfLoad(f *rawFile, cfg *Config) {
 // deviceLoad estimates which share of a line's time the reads of a device
 // take: the sum of wire time over period. Points as fast as the line allows
 // (every = "0s") take what is left and are not counted.
-func deviceLoad(s line.Serial, d *modbus.DeviceConfig) float64 {
+func deviceLoad(l line.Config, d *modbus.DeviceConfig) float64 {
 	load := 0.0
 	for _, r := range reads(d) {
-		load += float64(readTime(s, r, d.Delay)) / float64(r.every)
+		load += float64(readTime(l, r, d.Delay)) / float64(r.every)
 	}
 	return load
 }
@@ -86,12 +86,15 @@ func reads(d *modbus.DeviceConfig) []read {
 
 // readTime estimates how long a read keeps the line: the characters of request
 // and answer, the device's turnaround, and the silence before the next.
-func readTime(s line.Serial, r read, delay time.Duration) time.Duration {
+func readTime(l line.Config, r read, delay time.Duration) time.Duration {
 	n := r.to - r.first
 	answer := 5 + 2*n
 	if r.table == modbus.Coil || r.table == modbus.Discrete {
 		answer = 5 + int(math.Ceil(float64(n)/8))
 	}
-	const request = 8
-	return time.Duration(request+answer)*s.CharTime() + usualTurnaround + max(s.T35(), delay) + hostDelay
+	chars, silence := 8+answer, l.Serial.T35()
+	if l.Kind == line.ASCII {
+		chars, silence = 2*chars+2, l.Serial.CharTime() // 17 for the request, 7 and two for each byte for the answer
+	}
+	return time.Duration(chars)*l.Serial.CharTime() + usualTurnaround + max(silence, delay) + hostDelay
 }

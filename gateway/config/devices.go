@@ -105,7 +105,7 @@ func (b *binder) lineOf(f *rawFile, d *rawDevice) *rawLine {
 func (b *binder) checkPlace(n node, title string, kind line.Kind, onModbus, onUART []string) {
 	wrong, where := onUART, "devices on a uart line"
 	if kind == line.UART {
-		wrong, where = onModbus, "devices on an rtu or tcp line"
+		wrong, where = onModbus, "devices on a Modbus line"
 	}
 	for _, k := range wrong {
 		if n.has(k) {
@@ -122,7 +122,7 @@ func (b *binder) modbusDevice(d *rawDevice, l *rawLine) *modbus.DeviceConfig {
 	case !d.has("unit"):
 		b.missing(d.node, d.title(), "unit")
 	case !b.fine(d.at("unit")):
-	case l.kind == line.RTU && (d.unit < 1 || d.unit > 247):
+	case l.kind != line.TCP && (d.unit < 1 || d.unit > 247):
 		b.bad(d.at("unit"), "", "%d is out of range: expected a unit id from 1 to 247 on a serial line", d.unit)
 	case d.unit < 1 || d.unit > 247 && d.unit != 255:
 		b.bad(d.at("unit"), "use 255 for a network device that has no unit id",

@@ -139,12 +139,18 @@ func TestReadTime(t *testing.T) {
 			t.Errorf("read %d is %v, want %v", i, got[i], want[i])
 		}
 	}
+	wire := line.Config{Kind: line.RTU, Serial: serial}
 	// 8 + 5 + 2·20 characters of 10 bits at 9600 baud are 55.2 ms, t3.5 is 3.6 ms.
-	if ms := readTime(serial, want[1], 0).Seconds() * 1000; math.Abs(ms-(55.2+3.65+10+0.3)) > 0.1 {
+	if ms := readTime(wire, want[1], 0).Seconds() * 1000; math.Abs(ms-(55.2+3.65+10+0.3)) > 0.1 {
 		t.Errorf("20 registers take %.2f ms", ms)
 	}
-	if with, without := readTime(serial, want[0], 50*time.Millisecond), readTime(serial, want[0], 0); with-without != 50*time.Millisecond-serial.T35() {
+	if with, without := readTime(wire, want[0], 50*time.Millisecond), readTime(wire, want[0], 0); with-without != 50*time.Millisecond-serial.T35() {
 		t.Errorf("a delay of 50 ms costs %v more than t3.5", with-without)
+	}
+	// In ASCII they are 17 + 11 + 4·20 characters, and one of silence.
+	wire.Kind = line.ASCII
+	if ms := readTime(wire, want[1], 0).Seconds() * 1000; math.Abs(ms-(112.5+1.04+10+0.3)) > 0.1 {
+		t.Errorf("20 registers take %.2f ms in ASCII", ms)
 	}
 }
 

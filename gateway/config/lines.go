@@ -43,15 +43,15 @@ func (l *rawLine) title() string {
 
 // usualSerial is the speed and format of lines that do not tell theirs: for
 // Modbus the default of its specification (Modbus over Serial Line V1.02,
-// 2.5.1).
-var usualSerial = map[line.Kind]string{line.RTU: "19200 8E1", line.UART: "115200 8N1"}
+// 2.5.1 and 2.5.2).
+var usualSerial = map[line.Kind]string{line.RTU: "19200 8E1", line.ASCII: "19200 7E1", line.UART: "115200 8N1"}
 
 // checkSerial reads the speed and format of a serial line.
 func (b *binder) checkSerial(l *rawLine, out *Line) {
 	switch {
-	case l.kind == line.TCP:
+	case !l.kind.Serial():
 		if l.has("serial") {
-			b.badKey(l.at("serial"), "", `"serial" is for lines of kind "rtu" and "uart": %s is a network endpoint`, l.title())
+			b.badKey(l.at("serial"), "", `"serial" is for lines of kind "rtu", "ascii" and "uart": %s is a network endpoint`, l.title())
 		}
 		return
 	case !b.fine(l.at("serial")):
@@ -64,6 +64,9 @@ func (b *binder) checkSerial(l *rawLine, out *Line) {
 	}
 	if l.kind == line.RTU && s.DataBits != 8 {
 		b.bad(l.at("serial"), "", "expected 8 data bits, which Modbus RTU needs, not %d", s.DataBits)
+	}
+	if l.kind == line.ASCII && s.DataBits < 7 {
+		b.bad(l.at("serial"), "", "expected 7 or 8 data bits, which Modbus ASCII needs, not %d", s.DataBits)
 	}
 	out.Serial = s
 }
@@ -78,7 +81,7 @@ func (b *binder) checkPort(l *rawLine, out *Line) {
 	if out.Sim || l.port == "" || !b.fine(at) {
 		return
 	}
-	if l.kind == line.TCP {
+	if !l.kind.Serial() {
 		if strings.HasPrefix(l.port, "/") || strings.Contains(l.port, "://") {
 			b.bad(at, "", "expected host:port such as \"192.168.1.20:502\", not %s", shorten(l.port))
 		}

@@ -9,8 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
-
-	"sluice/adapters/line"
 )
 
 // maxFile bounds a configuration file, in bytes. A thousand devices with ten
@@ -106,7 +104,7 @@ func (b *binder) askRooms(f *rawFile, cfg *Config) {
 	}
 	for i := range cfg.Lines {
 		l := cfg.Lines[i].Config
-		if cfg.Lines[i].Sim && l.Kind == line.TCP {
+		if cfg.Lines[i].Sim && !l.Kind.Serial() {
 			l.Port = "127.0.0.1:502" // stands for the simulated endpoint
 		}
 		b.ask(f.lines[i].path, l.Validate())

@@ -15,6 +15,7 @@ var alsoCalled = map[string]string{
 	"factor": "scale", "multiplier": "scale", "precision": "decimals", "register": "holding",
 	"broker": "url", "server": "url", "user": "username", "password": "password_file", "subscribe": "in", "publish": "out",
 	"modbus": "rtu", "modbus-rtu": "rtu", "modbus_rtu": "rtu", "modbus-tcp": "tcp", "modbus_tcp": "tcp",
+	"modbus-ascii": "ascii", "modbus_ascii": "ascii", "rtu-over-tcp": "rtu-tcp", "rtuovertcp": "rtu-tcp", "ascii-over-tcp": "ascii-tcp",
 	"boolean": "bool", "bit": "bool", "uint16": "u16", "int16": "i16", "uint32": "u32", "int32": "i32",
 	"float": "f32", "float32": "f32", "real": "f32",
 }

@@ -230,7 +230,7 @@ func newLine(n node) rawLine {
 
 var lineTable = table[rawLine]{
 	must(key("name", name("the line"), func(l *rawLine) *string { return &l.name })),
-	must(key("kind", oneOf(line.RTU, line.TCP, line.UART), func(l *rawLine) *line.Kind { return &l.kind })),
+	must(key("kind", oneOf(line.RTU, line.ASCII, line.TCP, line.RTUTCP, line.ASCIITCP, line.UART), func(l *rawLine) *line.Kind { return &l.kind })),
 	must(key("port", text(`a device path, host:port, or "sim"`), func(l *rawLine) *string { return &l.port })),
 	key("serial", text(`speed and format such as "19200 8E1"`), func(l *rawLine) *string { return &l.serial }),
 	key("timeout", duration(10*time.Millisecond, minute), func(l *rawLine) *time.Duration { return &l.timeout }),

@@ -1,6 +1,6 @@
 """A Modbus slave for the interoperability tests, served by pymodbus.
 
-usage: slave.py rtu PORT | slave.py tcp PORTNUMBER
+usage: slave.py rtu|ascii PORT | slave.py tcp|rtu-tcp|ascii-tcp PORTNUMBER
 
 Unit 7. Holding and input registers hold one value for each type and order,
 packed by struct; the letters of the order name the bytes as they are sent.
@@ -14,7 +14,7 @@ import sys
 
 from pymodbus.datastore import ModbusSequentialDataBlock, ModbusServerContext, ModbusSlaveContext
 from pymodbus.server import StartSerialServer, StartTcpServer
-from pymodbus.transaction import ModbusRtuFramer
+from pymodbus.transaction import ModbusAsciiFramer, ModbusRtuFramer, ModbusSocketFramer
 
 VALUES = [(">H", 54321), (">h", -12345), (">I", 3123456789), (">i", -1234567890), (">f", 21.4)]
 ORDERS = ["ABCD", "CDAB", "BADC", "DCBA"]
@@ -39,7 +39,8 @@ unit = ModbusSlaveContext(
 )
 context = ModbusServerContext(slaves={7: unit}, single=False)
 
-if sys.argv[1] == "rtu":
-    StartSerialServer(context=context, framer=ModbusRtuFramer, port=sys.argv[2], baudrate=115200)
+framer = {"rtu": ModbusRtuFramer, "ascii": ModbusAsciiFramer, "tcp": ModbusSocketFramer}[sys.argv[1].split("-")[0]]
+if sys.argv[1] in ("rtu", "ascii"):
+    StartSerialServer(context=context, framer=framer, port=sys.argv[2], baudrate=115200)
 else:
-    StartTcpServer(context=context, address=("127.0.0.1", int(sys.argv[2])))
+    StartTcpServer(context=context, framer=framer, address=("127.0.0.1", int(sys.argv[2])))
