@@ -29,14 +29,25 @@ func (d *device) refused(b *block, code Exception, now time.Time) {
 	case IllegalFunction, IllegalAddress, IllegalValue:
 		d.unknown(b, code, now)
 	case Acknowledge, Busy:
-		b.due = now.Add(max(busyPause, b.every))
+		b.due = now.Add(b.retry(busyPause))
 		if b.busy++; b.busy >= busyLimit {
 			d.publishBad(b.points, adapters.Stale, now)
 		}
 	default:
-		b.next(now)
+		if b.next(now); b.every == Once {
+			b.due = now.Add(b.retry(badFirst))
+		}
 		d.publishBad(b.points, adapters.Invalid, now)
 	}
+}
+
+// retry is the pause before b, which failed, is asked again, at least the given
+// one. What is read once is not put off to the next time of never.
+func (b *block) retry(least time.Duration) time.Duration {
+	if b.every == Once {
+		return least
+	}
+	return max(least, b.every)
 }
 
 // unknown deals with a block of which the device lacks some register: it is
@@ -48,7 +59,7 @@ func (d *device) unknown(b *block, why error, now time.Time) {
 	}
 	// A device that just boots knows little of itself: ask soon, then seldom.
 	b.badPause = min(max(badFirst, 2*b.badPause), badAgain)
-	b.due = now.Add(max(b.badPause, b.every))
+	b.due = now.Add(b.retry(b.badPause))
 	if !b.bad {
 		b.bad = true
 		d.poller.log.Warn("register is missing in the device", "device", d.cfg.Name, "point", b.points[0].Point.Name,
@@ -113,7 +124,7 @@ func (d *device) other(b *block) *block {
 // it apart when that goes on.
 func (d *device) blame(b *block, now time.Time) {
 	b.silent++
-	b.due = now.Add(min(max(b.every, 500*time.Millisecond<<min(b.silent-1, 6)), longestHush))
+	b.due = now.Add(min(b.retry(500*time.Millisecond<<min(b.silent-1, 6)), longestHush))
 	if b.silent >= silentLimit {
 		d.unknown(b, line.ErrTimeout, now)
 		return

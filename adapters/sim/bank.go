@@ -25,6 +25,7 @@ func (c calendar) since(t time.Time) time.Duration { return c.offset + t.Sub(c.m
 type point struct {
 	name     string
 	typ      valueType
+	text     string
 	order    order
 	scale    float64
 	offset   float64
@@ -48,13 +49,13 @@ const maxChanges = 1000
 
 func newPoint(c *PointConfig) *point {
 	t, _ := parseTable(c.Table)
-	typ, _ := parseType(c.Type, t)
+	typ, _ := parseType(c.Type, c.Length, t)
 	o, _ := parseOrder(c.Order)
 	scale := c.Scale
 	if scale == 0 {
 		scale = 1
 	}
-	return &point{name: c.Name, typ: typ, order: o, scale: scale, offset: c.Offset, wave: c.Wave,
+	return &point{name: c.Name, typ: typ, text: c.Text, order: o, scale: scale, offset: c.Offset, wave: c.Wave,
 		writable: c.Writable, settled: c.Writable}
 }
 
@@ -90,6 +91,9 @@ func (p *point) words(c calendar, at time.Time) []uint16 {
 
 // born gives the words that the point has of itself.
 func (p *point) born(d time.Duration) []uint16 {
+	if p.typ.text {
+		return p.typ.textWords(p.text, p.order)
+	}
 	if p.settled {
 		return p.encode(p.wave.Base)
 	}

@@ -69,9 +69,12 @@ type PointConfig struct {
 	Name    string
 	Table   string // "coil", "discrete", "input" or "holding"
 	Address uint16 // as on the wire, from 0
-	// Type is "bool", "u16", "i16", "u32", "i32", "f32", "u64", "i64" or
-	// "f64"; empty is "bool" for coil and discrete, "u16" for the others.
-	Type string
+	// Type is "bool", "string" or one of the numbers u8 to u64, i8 to i64, f16,
+	// f32, f64, bcd16 and bcd32; empty is "bool" for coil and discrete, "u16"
+	// for the others.
+	Type   string
+	Length int    // of a string, in registers
+	Text   string // what a string says; cut to Length
 	// Order is "ABCD" (default), "CDAB", "BADC" or "DCBA": the bytes of the
 	// value as they appear on the wire. Values of one register know only AB
 	// (ABCD, CDAB) and BA (BADC, DCBA).
@@ -226,7 +229,7 @@ func (c *SlaveConfig) validate(p *problems, prefix string) {
 			continue
 		}
 		table, _ := parseTable(pt.Table)
-		typ, _ := parseType(pt.Type, table)
+		typ, _ := parseType(pt.Type, pt.Length, table)
 		for w := range typ.words() {
 			at := cell{table, pt.Address + uint16(w)}
 			if other, ok := taken[at]; ok {
@@ -244,7 +247,7 @@ func (c *PointConfig) validate(p *problems, key string) {
 		p.add(key+".table", "%v", err)
 		return
 	}
-	typ, err := parseType(c.Type, table)
+	typ, err := parseType(c.Type, c.Length, table)
 	if err != nil {
 		p.add(key+".type", "%v", err)
 		return

@@ -2,8 +2,12 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
+	"strings"
+
+	"sluice/adapters"
 )
 
 type table uint8
@@ -55,26 +59,40 @@ func parseOrder(s string) (order, error) {
 	return order{}, fmt.Errorf("order %q is unknown, choose ABCD, CDAB, BADC or DCBA", s)
 }
 
-// valueType is how a number lies in registers.
+// valueType is how a number, or a text, lies in registers. What is smaller than
+// its registers is in their low bits.
 type valueType struct {
-	bits   int // 1, 16, 32 or 64
+	bits   int // 1 to 64; of text 16 for each register
 	signed bool
 	float  bool
+	bcd    bool
+	text   bool
 }
 
 var valueTypes = map[string]valueType{
 	"bool": {bits: 1},
+	"u8":   {bits: 8},
+	"i8":   {bits: 8, signed: true},
 	"u16":  {bits: 16},
 	"i16":  {bits: 16, signed: true},
+	"u24":  {bits: 24},
+	"i24":  {bits: 24, signed: true},
 	"u32":  {bits: 32},
 	"i32":  {bits: 32, signed: true},
+	"u48":  {bits: 48},
+	"i48":  {bits: 48, signed: true},
 	"u64":  {bits: 64},
 	"i64":  {bits: 64, signed: true},
+	"f16":  {bits: 16, float: true},
 	"f32":  {bits: 32, float: true},
 	"f64":  {bits: 64, float: true},
+	// Binary coded decimal: four bits a digit.
+	"bcd16":  {bits: 16, bcd: true},
+	"bcd32":  {bits: 32, bcd: true},
+	"string": {text: true}, // its bits by its length
 }
 
-func parseType(s string, t table) (valueType, error) {
+func parseType(s string, length int, t table) (valueType, error) {
 	if s == "" {
 		if t.bits() {
 			return valueTypes["bool"], nil
@@ -83,7 +101,14 @@ func parseType(s string, t table) (valueType, error) {
 	}
 	typ, ok := valueTypes[s]
 	if !ok {
-		return typ, fmt.Errorf("type %q is not simulated, choose bool, u16, i16, u32, i32, f32, u64, i64 or f64", s)
+		names := slices.Sorted(maps.Keys(valueTypes))
+		return typ, fmt.Errorf("type %q is not simulated, choose one of %s", s, strings.Join(names, ", "))
+	}
+	if typ.text {
+		typ.bits = 16 * length
+	}
+	if typ.text && length < 1 {
+		return typ, fmt.Errorf("a %s needs a length in registers", s)
 	}
 	if t.bits() && typ.bits != 1 {
 		return typ, fmt.Errorf("a %s holds a bool, not a %s", t, s)
@@ -92,7 +117,7 @@ func parseType(s string, t table) (valueType, error) {
 }
 
 // words is the number of registers (or bits) that a value takes.
-func (t valueType) words() int { return max(1, t.bits/16) }
+func (t valueType) words() int { return (t.bits + 15) / 16 }
 
 // encode turns a raw number into words. What does not fit is clamped, or
 // wraps around like a counter. NaN is 0 in whole numbers.
@@ -103,8 +128,16 @@ func (t valueType) encode(raw float64, o order, wrap bool) []uint16 {
 		if raw != 0 {
 			bits = 1
 		}
+	case t.float && t.bits == 16:
+		bits = half(raw)
 	case t.float && t.bits == 32:
 		bits = uint64(math.Float32bits(float32(raw)))
+	case t.bcd:
+		n := t.whole(math.Round(raw), wrap)
+		for shift := 0; n > 0; shift += 4 {
+			bits |= n % 10 << shift
+			n /= 10
+		}
 	case t.float:
 		bits = math.Float64bits(raw)
 	default:
@@ -124,6 +157,9 @@ func (t valueType) whole(raw float64, wrap bool) uint64 {
 		return 0
 	}
 	span := math.Ldexp(1, t.bits) // number of values
+	if t.bcd {
+		span = math.Pow10(t.bits / 4)
+	}
 	low := 0.0
 	if t.signed {
 		low = -span / 2
@@ -137,6 +173,8 @@ func (t valueType) whole(raw float64, wrap bool) uint64 {
 		raw += low
 	case raw < low:
 		raw = low
+	case t.bcd:
+		return uint64(span) - 1
 	default:
 		return ^uint64(0) >> (64 - t.bits) >> boolBit(t.signed)
 	}
@@ -163,14 +201,48 @@ func (t valueType) decode(words []uint16, o order) float64 {
 	switch {
 	case t.bits == 1:
 		return float64(bits & 1)
+	case t.float && t.bits == 16:
+		if v, ok := adapters.TypeF16.Decode([]byte{byte(bits >> 8), byte(bits)}).Number(); ok {
+			return v
+		}
+		return math.NaN()
 	case t.float && t.bits == 32:
 		return float64(math.Float32frombits(uint32(bits)))
+	case t.text:
+		return math.NaN()
+	case t.bcd:
+		v := 0.0
+		for shift := t.bits - 4; shift >= 0; shift -= 4 {
+			v = 10*v + float64(bits>>shift&0xF)
+		}
+		return v
 	case t.float:
 		return math.Float64frombits(bits)
 	case t.signed:
 		return float64(int64(bits<<(64-t.bits)) >> (64 - t.bits))
 	}
-	return float64(bits)
+	return float64(bits & (^uint64(0) >> (64 - t.bits)))
+}
+
+// half gives the nearest binary16 (IEEE 754-2019, 3.6).
+func half(raw float64) uint64 {
+	var b [2]byte
+	switch {
+	case math.IsNaN(raw):
+		return 0x7E00
+	case adapters.TypeF16.Encode(adapters.Float(raw), b[:]) != nil:
+		return 0x7C00 | uint64(boolBit(raw < 0))<<15
+	}
+	return uint64(b[0])<<8 | uint64(b[1])
+}
+
+// textWords gives a text as words; what does not fit is cut.
+func (t valueType) textWords(text string, o order) []uint16 {
+	words := make([]uint16, t.words())
+	for i := range min(len(text), 2*len(words)) {
+		words[i/2] |= uint16(text[i]) << (8 * (1 - i%2))
+	}
+	return o.apply(words, t)
 }
 
 // apply brings words into or out of the order; it is its own inverse.
@@ -178,7 +250,7 @@ func (o order) apply(words []uint16, t valueType) []uint16 {
 	if t.bits == 1 {
 		return words
 	}
-	if o.swapWords {
+	if o.swapWords && !t.text {
 		slices.Reverse(words)
 	}
 	if o.swapBytes {

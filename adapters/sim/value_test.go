@@ -32,6 +32,16 @@ func TestWords(t *testing.T) {
 		{"f32", "DCBA", 0, 0, 123.456, []uint16{0x79E9, 0xF642}},
 		{"f64", "", 0, 0, 1.5, []uint16{0x3FF8, 0, 0, 0}},
 		{"i64", "CDAB", 0, 0, -2, []uint16{0xFFFE, 0xFFFF, 0xFFFF, 0xFFFF}},
+		{"u8", "", 0, 0, 300, []uint16{255}},
+		{"i8", "BADC", 0, 0, -5, []uint16{0xFB00}},
+		{"u24", "CDAB", 0, 0, 0x123456, []uint16{0x3456, 0x12}},
+		{"i48", "DCBA", 0, 0, -2, []uint16{0xFEFF, 0xFFFF, 0xFFFF}},
+		{"f16", "", 0, 0, 21.4, []uint16{0x4D5A}},
+		{"f16", "", 0, 0, 1e9, []uint16{0x7C00}},
+		{"f16", "", 0, 0, math.NaN(), []uint16{0x7E00}},
+		{"bcd16", "", 0.1, 0, 123.4, []uint16{0x1234}},
+		{"bcd16", "", 0, 0, 12345, []uint16{0x9999}},
+		{"bcd32", "CDAB", 0, 0, 12345678, []uint16{0x5678, 0x1234}},
 		{"u16", "", 0, 0, 70000, []uint16{65535}},
 		{"u16", "", 0, 0, -1, []uint16{0}},
 		{"i16", "", 0, 0, 40000, []uint16{32767}},
@@ -52,7 +62,7 @@ func TestWords(t *testing.T) {
 }
 
 func TestWordsReadBack(t *testing.T) {
-	types := []string{"bool", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"}
+	types := []string{"bool", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "u8", "i8", "u24", "i24", "u48", "i48", "bcd16", "bcd32"}
 	rapid.Check(t, func(t *rapid.T) {
 		typ := valueTypes[rapid.SampledFrom(types).Draw(t, "type")]
 		o, _ := parseOrder(rapid.SampledFrom([]string{"ABCD", "CDAB", "BADC", "DCBA"}).Draw(t, "order"))
@@ -60,6 +70,9 @@ func TestWordsReadBack(t *testing.T) {
 		low, high := 0.0, math.Inf(1)
 		if !typ.float && typ.bits > 1 {
 			high = math.Ldexp(1, typ.bits) - 1
+		}
+		if typ.bcd {
+			high = math.Pow10(typ.bits/4) - 1
 		}
 		switch {
 		case typ.bits == 1:

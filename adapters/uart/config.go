@@ -3,7 +3,6 @@ package uart
 import (
 	"errors"
 	"fmt"
-	"math"
 	"regexp"
 	"slices"
 	"time"
@@ -34,18 +33,15 @@ func ParseType(s string) (Type, error) {
 }
 
 // PointConfig is one point. With From it is read from each matching line,
-// with Send it takes commands; it may have both. A number is its text·Scale +
-// Offset.
+// with Send it takes commands; it may have both.
 type PointConfig struct {
-	Point    *adapters.Point
-	From     string // name of a group of the device's Match
-	Type     Type
-	Scale    float64 // 0 means 1
-	Offset   float64
-	Decimals int           // digits after the point; -1: as many as the text, Scale and Offset imply
-	Send     string        // text to send; {value} stands for the commanded value
-	Expect   string        // regular expression of the line that confirms the command; "": none comes. A group named value is the value read back
-	Timeout  time.Duration // wait for that line; 0 means the line's
+	Point *adapters.Point
+	From  string // name of a group of the device's Match
+	Type  Type
+	adapters.Mapping
+	Send    string        // text to send; {value} stands for the commanded value
+	Expect  string        // regular expression of the line that confirms the command; "": none comes. A group named value is the value read back
+	Timeout time.Duration // wait for that line; 0 means the line's
 }
 
 // DeviceConfig is one device that speaks on a UART line.
@@ -124,15 +120,7 @@ func (p PointConfig) validate(c DeviceConfig, bad func(key, format string, args 
 	if int(p.Type) >= len(typeNames) {
 		bad(".type", "unknown type %d", p.Type)
 	}
-	if math.IsNaN(p.Scale) || math.IsInf(p.Scale, 0) {
-		bad(".scale", "scale is not a number")
-	}
-	if math.IsNaN(p.Offset) || math.IsInf(p.Offset, 0) {
-		bad(".offset", "offset is not a number")
-	}
-	if p.Decimals < -1 || p.Decimals > 15 {
-		bad(".decimals", "decimals %d is outside 0 to 15", p.Decimals)
-	}
+	p.Mapping.Check(func(key, format string, args ...any) { bad("."+key, format, args...) })
 	if p.Timeout < 0 || p.Timeout > time.Minute {
 		bad(".timeout", "timeout %v is outside 0s to 1m", p.Timeout)
 	}

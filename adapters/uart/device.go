@@ -82,11 +82,7 @@ func (d *device) line(text []byte, at time.Time) bool {
 		if pt.group < 0 || groups[2*pt.group] < 0 {
 			continue // not in this line
 		}
-		value := pt.parse(string(text[groups[2*pt.group]:groups[2*pt.group+1]]))
-		quality := adapters.Good
-		if value.IsNone() {
-			quality = adapters.Invalid
-		}
+		value, quality := pt.parse(string(text[groups[2*pt.group]:groups[2*pt.group+1]]))
 		good = good || quality == adapters.Good
 		pt.told, pt.known = quality, true
 		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Value: value, Quality: quality, Time: at})
@@ -108,8 +104,8 @@ func (d *device) confirmed(pt *point, text []byte) adapters.Value {
 	if group < 0 || found == nil {
 		return adapters.Value{}
 	}
-	value := pt.parse(string(found[group]))
-	if !value.IsNone() {
+	value, quality := pt.parse(string(found[group]))
+	if quality == adapters.Good {
 		pt.told, pt.known = adapters.Good, true
 		d.listener.sink.Put([]adapters.Reading{{Point: pt.Point, Value: value, Time: time.Now()}})
 	}

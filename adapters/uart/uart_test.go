@@ -183,7 +183,7 @@ func start(t *testing.T, b *board, devices ...DeviceConfig) (*Listener, *record)
 }
 
 func readable(name string) PointConfig {
-	return PointConfig{Point: &adapters.Point{Device: "g", Name: name}, From: name, Decimals: -1}
+	return PointConfig{Point: &adapters.Point{Device: "g", Name: name}, From: name, Mapping: adapters.Mapping{Decimals: -1}}
 }
 
 func greenhouse(stale time.Duration) DeviceConfig {
@@ -348,9 +348,35 @@ func TestParse(t *testing.T) {
 	} {
 		c := readable("p")
 		c.Type, c.Scale = test.typ, test.scale
-		if got := newPoint(c, nil).parse(test.text); got != test.want {
+		if got, _ := newPoint(c, nil).parse(test.text); got != test.want {
 			t.Errorf("type %d ·%v of %q: got %v (%d), want %v", test.typ, test.scale, test.text, got, got.Kind(), test.want)
 		}
+	}
+}
+
+func TestMapping(t *testing.T) {
+	c := readable("p")
+	c.Scale, c.Range = 0.1, &adapters.Range{Low: 0, High: 50}
+	c.Bad = []adapters.Value{adapters.Int(-127), adapters.String("ERR")}
+	for text, want := range map[string]string{
+		"214": "21.4", "-127": "invalid", "-127.0": "invalid", "ERR": "invalid", "501": "out_of_range", "nan": "invalid",
+	} {
+		v, quality := newPoint(c, nil).parse(text)
+		got := quality.String()
+		if quality == adapters.Good {
+			got = v.String()
+		}
+		if got != want {
+			t.Errorf("%s is %s, want %s", text, got, want)
+		}
+	}
+	d := readable("p")
+	d.Send = "{value}"
+	const big = "18446744073709551615"
+	p := newPoint(d, nil)
+	v, _ := p.parse(big)
+	if sent, err := p.request(v); v.String() != big || sent != big || err != nil {
+		t.Errorf("%s became %v and was sent as %s, %v", big, v, sent, err)
 	}
 }
 

@@ -21,9 +21,6 @@ type point struct {
 }
 
 func newPoint(c PointConfig, match *regexp.Regexp) *point {
-	if c.Scale == 0 {
-		c.Scale = 1
-	}
 	p := &point{PointConfig: c, group: -1}
 	if c.From != "" && match != nil {
 		p.group = match.SubexpIndex(c.From)
@@ -34,10 +31,15 @@ func newPoint(c PointConfig, match *regexp.Regexp) *point {
 	return p
 }
 
-// parse gives the value that text stands for, None if it is not one of the
-// point's type.
-func (p *point) parse(text string) adapters.Value {
-	text = strings.TrimSpace(text)
+// parse gives what is published for text, invalid if it is not of the point's
+// type.
+func (p *point) parse(text string) (adapters.Value, adapters.Quality) {
+	return p.Apply(p.raw(strings.TrimSpace(text)), p.Point.Names)
+}
+
+// raw gives the value that text stands for, None if it is not of the point's
+// type.
+func (p *point) raw(text string) adapters.Value {
 	if !utf8.ValidString(text) {
 		return adapters.Value{} // bytes that the line garbled
 	}
@@ -51,11 +53,11 @@ func (p *point) parse(text string) adapters.Value {
 		}
 		return adapters.Bool(on)
 	}
-	number := p.number(text)
-	if number.IsNone() && p.Type == Auto && text != "" && !numeric(text) {
+	value := number(text)
+	if value.IsNone() && p.Type == Auto && text != "" && !numeric(text) {
 		return adapters.String(text)
 	}
-	return number
+	return value
 }
 
 // numeric tells a number that is none, like NaN, Inf or 1e999, from text: a
@@ -77,28 +79,23 @@ func parseBool(text string) (on, ok bool) {
 
 var decimal = regexp.MustCompile(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
 
-func (p *point) number(text string) adapters.Value {
+// number reads a whole number with all its digits, or one with a point.
+func number(text string) adapters.Value {
 	if !decimal.MatchString(text) { // ParseFloat takes "inf", "0x1p-2" and "1_000"
 		return adapters.Value{}
 	}
-	plain := p.Scale == 1 && p.Offset == 0
-	if n, err := strconv.ParseInt(strings.TrimPrefix(text, "+"), 10, 64); err == nil {
-		if word, ok := p.Point.Names[n]; ok {
-			return adapters.String(word)
-		}
-		if plain {
-			return adapters.Int(n)
-		}
+	digits := strings.TrimPrefix(text, "+")
+	if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
+		return adapters.Int(n)
+	}
+	if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
+		return adapters.Uint(n)
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil {
 		return adapters.Value{}
 	}
-	digits := p.Decimals
-	if !plain && digits < 0 {
-		digits = adapters.Decimals(f) + adapters.Decimals(p.Scale) + adapters.Decimals(p.Offset)
-	}
-	return adapters.Float(adapters.Round(f*p.Scale+p.Offset, digits))
+	return adapters.Float(f)
 }
 
 // request gives the text to send for v.
@@ -135,18 +132,18 @@ func (p *point) format(v adapters.Value) (string, error) {
 		}
 		return v.String(), nil
 	}
-	n, _ := v.Number()
-	if p.Point.Min != nil {
-		n = max(n, *p.Point.Min)
+	raw, err := p.Invert(v, p.Point)
+	if err != nil {
+		return "", err
 	}
-	if p.Point.Max != nil {
-		n = min(n, *p.Point.Max)
-	}
-	n = (n - p.Offset) / p.Scale
-	if p.Decimals >= 0 {
+	n, _ := raw.Number()
+	switch {
+	case p.Decimals >= 0:
 		n = adapters.Round(n, p.Decimals)
-	} else if p.Scale != 1 || p.Offset != 0 {
+	case raw != v:
 		n = adapters.Round(n, 9) // what the division leaves behind
+	case v.Kind() != adapters.KindFloat:
+		return v.String(), nil // with all its digits
 	}
 	return strconv.FormatFloat(n, 'f', -1, 64), nil
 }

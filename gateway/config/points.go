@@ -157,7 +157,7 @@ func (b *binder) checkModbusKeys(p *rawPoint, kind string, bit bool, typ modbus.
 // configuration.
 func (b *binder) uartPoint(d *rawDevice, p *rawPoint) uart.PointConfig {
 	c := uart.PointConfig{
-		From: p.from, Scale: p.scale, Offset: p.offset, Decimals: p.decimals,
+		From: p.from, Mapping: adapters.Mapping{Scale: p.scale, Offset: p.offset, Decimals: p.decimals},
 		Send: p.send, Timeout: p.timeout,
 	}
 	if p.expect != nil {
