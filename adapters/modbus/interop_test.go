@@ -103,6 +103,20 @@ func pymodbusDevice() (DeviceConfig, map[string]string) {
 			}
 		}
 	}
+	wide := []string{"18446744073709551614", "-9223372036854775807", "21.4", "-21.4"}
+	for i, typ := range []Type{U64, I64, F64, F16} {
+		for order := range Order(4) {
+			name := fmt.Sprintf("%v_%v", typ, order)
+			c := on("d", name, Holding, uint16(100+16*i+4*int(order)), typ)
+			c.Order = order
+			d.Points = append(d.Points, c)
+			want["d/"+name] = wide[i]
+		}
+	}
+	text := on("d", "text", Input, 168, String)
+	text.Length = 5
+	d.Points = append(d.Points, text)
+	want["d/text"] = "SN 4711"
 	for i := range uint16(20) {
 		for _, table := range []Table{Coil, Discrete} {
 			if table == Coil && i == 4 {
@@ -113,7 +127,7 @@ func pymodbusDevice() (DeviceConfig, map[string]string) {
 			want["d/"+name] = strconv.FormatBool(i%3 == 0)
 		}
 	}
-	d.Points = append(d.Points, on("d", "missing", Holding, 100, U16))
+	d.Points = append(d.Points, on("d", "missing", Holding, 300, U16))
 	want["d/missing"] = "bad_register"
 	float := writable(on("d", "float", Holding, 94, F32), Verify)
 	float.Order = CDAB
