@@ -95,6 +95,11 @@ func (s *Store) giveUp(frames []*frame, err error, sticky bool) {
 		for _, in := range f.inbound {
 			delete(in.ses.inbound, in.pid)
 		}
+		for _, u := range f.unsubs {
+			if len(u.ses.unsubs) < maxUnsubs && !slices.Contains(u.ses.unsubs, u.filter) {
+				u.ses.unsubs = append(u.ses.unsubs, u.filter)
+			}
+		}
 		for _, b := range f.bases {
 			s.markDirty(b.ses)
 		}
@@ -116,6 +121,10 @@ func (s *Store) giveUp(frames []*frame, err error, sticky bool) {
 	fail(frames, err)
 }
 
+// maxUnsubs bounds the refused ends of subscriptions that a session remembers,
+// for a client that goes on subscribing while the disk is full.
+const maxUnsubs = 1000
+
 // saveAgain records what sessions are whose changes the disk did not take,
 // before anything else is: a message must never be on the disk for a session
 // that is not. The caller holds s.mu; nothing is pending.
@@ -131,6 +140,14 @@ func (s *Store) saveAgain() {
 			continue
 		}
 		s.control(recSess, ses.appendSess(nil))
+		unsubs := ses.unsubs
+		ses.unsubs = nil
+		for _, filter := range unsubs {
+			if _, back := ses.subs[filter]; !back {
+				f := s.control(recUnsub, appendString(slices.Clone(id), filter))
+				f.unsubs = append(f.unsubs, sessionFilter{ses, filter})
+			}
+		}
 		for _, filter := range slices.Sorted(maps.Keys(ses.subs)) {
 			sub := ses.subs[filter]
 			s.control(recSub, sub.append(slices.Clone(id)))

@@ -151,3 +151,52 @@ func TestSessionOfARefusedCommit(t *testing.T) {
 	}
 	equal(t, "queue", drain(t, r.OpenQueue(sid, nil)), "1:one")
 }
+
+// TestSubscriptionEndedInARefusedCommit ends a subscription while the disk is
+// full. With the next message that there is room for, the disk hears of it.
+func TestSubscriptionEndedInARefusedCommit(t *testing.T) {
+	fs := simfs.New()
+	r := start(t, options(fs))
+	sid := r.session("a")
+	for _, filter := range []string{"goes", "returns", "stays"} {
+		r.must(func(done func(error)) {
+			r.PutSubscription(sid, store.Subscription{Filter: filter, Options: 1}, done)
+		})
+	}
+	full := errors.New("")
+	fs.SetCapacity(1)
+	for n := 0; full == nil || !errors.Is(full, store.ErrFull); n++ {
+		if n > 10000 {
+			t.Fatal("the disk does not run full")
+		}
+		full = r.await(func(done func(error)) {
+			r.Append(&store.Message{Topic: "kept", StoreRetained: true, Payload: make([]byte, 8000)}, done)
+		})
+	}
+	for _, filter := range []string{"goes", "returns"} {
+		full := r.await(func(done func(error)) { r.DeleteSubscription(sid, filter, done) })
+		if !errors.Is(full, store.ErrFull) {
+			t.Fatalf("end of a subscription on a full disk: %v", full)
+		}
+	}
+	full = r.await(func(done func(error)) {
+		r.PutSubscription(sid, store.Subscription{Filter: "returns", Options: 2}, done)
+	})
+	if !errors.Is(full, store.ErrFull) {
+		t.Fatalf("subscription on a full disk: %v", full)
+	}
+	fs.SetCapacity(0)
+	var killed *simfs.FS
+	r.must(func(done func(error)) {
+		r.Append(message(sid, "one"), func(err error) {
+			killed = fs.Clone() // before anything else, such as a snapshot
+			done(err)
+		})
+	})
+	r = start(t, options(killed))
+	var subs []string
+	for _, sub := range r.Sessions()[0].Subs {
+		subs = append(subs, fmt.Sprintf("%s:%d", sub.Filter, sub.Options))
+	}
+	equal(t, "subscriptions", strings.Join(subs, " "), "returns:2 stays:1")
+}

@@ -143,6 +143,7 @@ type frame struct {
 	gone    []*session // deleted in this frame
 	changed []*session // with any other record of theirs, but for cursors
 	inbound []inboundID
+	unsubs  []sessionFilter
 	losses  []sessionLoss
 	dones   []func(error)
 }
@@ -156,6 +157,12 @@ type sessionBase struct {
 type sessionLoss struct {
 	ses *session
 	loss
+}
+
+// sessionFilter is a subscription that goes with a frame.
+type sessionFilter struct {
+	ses    *session
+	filter string
 }
 
 type inboundID struct {

@@ -34,7 +34,8 @@ type session struct {
 	losses    []loss        // not recorded yet
 	lost      map[Reason]uint64
 	deleted   bool
-	unsaved   bool // in Store.unsaved
+	unsaved   bool     // in Store.unsaved
+	unsubs    []string // filters that are gone, and that the disk did not hear of
 
 	touchFrame *frame // newest frame with a delivery, and where in its list
 	touchIndex int
@@ -63,8 +64,8 @@ func (s *Store) findSession(sid SID) (*session, error) {
 }
 
 // change applies a change to a session: body changes it in memory, and gives the
-// record that does the same after a restart.
-func (s *Store) change(sid SID, typ byte, done func(error), body func(ses *session, b []byte) []byte) {
+// record that does the same after a restart. unsubs are the filters that go.
+func (s *Store) change(sid SID, typ byte, done func(error), body func(ses *session, b []byte) []byte, unsubs ...string) {
 	s.mu.Lock()
 	ses, err := s.findSession(sid)
 	if err != nil {
@@ -80,6 +81,9 @@ func (s *Store) change(sid SID, typ byte, done func(error), body func(ses *sessi
 		f.gone = append(f.gone, ses)
 	}
 	f.changed = append(f.changed, ses)
+	for _, filter := range unsubs {
+		f.unsubs = append(f.unsubs, sessionFilter{ses, filter})
+	}
 	if done != nil {
 		f.dones = append(f.dones, done)
 	}
@@ -208,7 +212,7 @@ func (s *Store) DeleteSubscription(sid SID, filter string, done func(error)) {
 	s.change(sid, recUnsub, done, func(ses *session, b []byte) []byte {
 		delete(ses.subs, filter)
 		return appendString(b, filter)
-	})
+	}, filter)
 }
 
 // ReleaseInbound records that PUBREL came for a QoS 2 identifier of sid. done
