@@ -93,7 +93,8 @@ type receipt struct {
 
 // release has the disk remember what the upstream has received, and sends
 // PUBREL for what is remembered. What was received since the last time is one
-// batch: the log keeps the order, so its last record speaks for all.
+// batch: the log keeps the order, so with its last record all are on disk that were
+// not refused before.
 func (f *forwarder) release() error {
 	if err := f.failed.Load(); err != nil {
 		return fmt.Errorf("a release could not be stored: %w", *err)
@@ -112,14 +113,17 @@ func (f *forwarder) release() error {
 	if len(f.fresh) == 0 {
 		return nil
 	}
-	last := len(f.fresh) - 1
-	for _, r := range f.fresh[:last] {
-		r.lane.queue.Release(r.seq, nil)
-	}
-	f.fresh[last].lane.queue.Release(f.fresh[last].seq, func(err error) {
+	refused := func(err error) {
 		if err != nil {
 			f.failed.Store(&err)
-		} else {
+		}
+	}
+	last := len(f.fresh) - 1
+	for _, r := range f.fresh[:last] {
+		r.lane.queue.Release(r.seq, refused)
+	}
+	f.fresh[last].lane.queue.Release(f.fresh[last].seq, func(err error) {
+		if refused(err); err == nil {
 			f.durable.Add(1)
 		}
 		select {

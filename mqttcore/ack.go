@@ -30,7 +30,8 @@ type ack struct {
 	reason packet.Reason
 	seq    uint64 // PUBREL: the message's number
 	marks  int    // changes of session.inbound that this decides on
-	busy   bool   // the store had no room just now
+	waits  bool   // who asked asks again where the store has no room just now
+	busy   bool   // and is to
 	ready  bool
 	err    error
 	settle func(error) // = settled, bound once
@@ -38,7 +39,7 @@ type ack struct {
 
 // settled is what the store calls. It never waits.
 func (a *ack) settled(err error) {
-	if err == store.ErrBusy { // said before Append returns: see onPublish
+	if err == store.ErrBusy && a.waits { // said before Append returns: see onPublish
 		a.busy = true
 		return
 	}
@@ -68,7 +69,7 @@ func (q *ackQueue) push(c *conn, typ packet.Type, pid uint16, reason packet.Reas
 		a = &ack{c: c}
 		a.settle = a.settled
 	}
-	a.typ, a.pid, a.reason, a.seq, a.marks, a.ready, a.busy, a.err = typ, pid, reason, 0, 0, false, false, nil
+	a.typ, a.pid, a.reason, a.seq, a.marks, a.ready, a.waits, a.busy, a.err = typ, pid, reason, 0, 0, false, false, false, nil
 	q.wait = append(q.wait, a)
 	return a
 }
@@ -134,8 +135,13 @@ func (c *conn) conclude(q *ackQueue, a *ack) {
 		s.released(a.seq)
 	case a.err != nil:
 		c.b.storeRefused(a.err)
-		if a.typ == packet.PUBREC {
+		switch {
+		case a.typ == packet.PUBREC:
 			s.forget(a.pid)
+		case a.typ == packet.PUBCOMP && a.marks > 0:
+			// The disk still has the identifier: the next PUBREL must end it there,
+			// or after a restart a new message would be taken for this one.
+			s.received(a.pid)
 		}
 		// What a failed disk refuses may be found on it at the next start, and
 		// a PUBREC that says no would free its identifier, which is with it.

@@ -166,6 +166,7 @@ func (c *conn) onPublish(r *router, p *packet.Publish) error {
 		return nil
 	}
 	a := c.later(typ, p.PacketID, reason)
+	a.waits = true
 	if p.QoS == 2 {
 		a.marks = 1
 		s.committing(1)

@@ -148,7 +148,8 @@ func (s *Store) publish(g *segment, frames []*frame) {
 			done(nil)
 			f.dones[i] = nil
 		}
-		f.dones, f.bases, f.gone, f.changed, f.inbound, f.unsubs = nil, nil, nil, nil, nil, nil
+		f.dones, f.bases, f.gone, f.changed, f.inbound = nil, nil, nil, nil, nil
+		f.inrels, f.unsubs, f.rels = nil, nil, nil
 	}
 	for i, wake := range wakes {
 		wake()

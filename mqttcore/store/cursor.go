@@ -139,18 +139,49 @@ func (c *cursor) trim(last uint64) {
 	c.shift()
 }
 
-// release marks a delivery as received by the other side.
-func (c *cursor) release(seq, committed uint64) {
+// release marks a delivery as received by the other side, and says whether it
+// was not before.
+func (c *cursor) release(seq, committed uint64) bool {
 	if seq <= c.base || seq > committed || seq > c.base+maxWindow {
-		return
+		return false
 	}
 	c.rel = max(c.rel, seq)
 	if seq > c.handed() {
-		if c.marks[seq] == markNone {
-			c.setMark(seq, markReleased)
+		if c.marks[seq] != markNone {
+			return false
 		}
-	} else if e := c.flight.at(int(seq - c.base - 1)); e.mark == markNone {
-		e.mark = markReleased
+		c.setMark(seq, markReleased)
+		return true
+	}
+	e := c.flight.at(int(seq - c.base - 1))
+	if e.mark != markNone {
+		return false
+	}
+	e.mark = markReleased
+	return true
+}
+
+// unrelease takes back a release that did not get to the disk.
+func (c *cursor) unrelease(seq uint64) {
+	if i := seq - c.base - 1; seq > c.base && seq <= c.handed() {
+		if e := c.flight.at(int(i)); e.mark == markReleased {
+			e.mark = markNone
+		}
+	} else if c.marks[seq] == markReleased {
+		delete(c.marks, seq)
+	}
+	if seq == c.rel {
+		c.rel = c.base
+		for i := range c.flight.len() {
+			if c.flight.at(i).mark == markReleased {
+				c.rel = c.base + 1 + uint64(i)
+			}
+		}
+		for q, m := range c.marks {
+			if m == markReleased {
+				c.rel = max(c.rel, q)
+			}
+		}
 	}
 }
 

@@ -95,6 +95,16 @@ func (s *Store) giveUp(frames []*frame, err error, sticky bool) {
 		for _, in := range f.inbound {
 			delete(in.ses.inbound, in.pid)
 		}
+		for _, r := range f.rels {
+			r.ses.mu.Lock()
+			r.ses.unrelease(r.seq)
+			r.ses.mu.Unlock()
+		}
+		for _, in := range f.inrels {
+			if !slices.Contains(in.ses.inrels, in.pid) {
+				in.ses.inrels = append(in.ses.inrels, in.pid)
+			}
+		}
 		for _, u := range f.unsubs {
 			if len(u.ses.unsubs) < maxUnsubs && !slices.Contains(u.ses.unsubs, u.filter) {
 				u.ses.unsubs = append(u.ses.unsubs, u.filter)
@@ -140,8 +150,14 @@ func (s *Store) saveAgain() {
 			continue
 		}
 		s.control(recSess, ses.appendSess(nil))
-		unsubs := ses.unsubs
-		ses.unsubs = nil
+		unsubs, inrels := ses.unsubs, ses.inrels
+		ses.unsubs, ses.inrels = nil, nil
+		for _, pid := range inrels {
+			if _, back := ses.inbound[pid]; !back {
+				f := s.control(recInRel, appendUint(slices.Clone(id), uint64(pid)))
+				f.inrels = append(f.inrels, inboundID{ses, pid})
+			}
+		}
 		for _, filter := range unsubs {
 			if _, back := ses.subs[filter]; !back {
 				f := s.control(recUnsub, appendString(slices.Clone(id), filter))

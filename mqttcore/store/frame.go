@@ -143,7 +143,9 @@ type frame struct {
 	gone    []*session // deleted in this frame
 	changed []*session // with any other record of theirs, but for cursors
 	inbound []inboundID
+	inrels  []inboundID
 	unsubs  []sessionFilter
+	rels    []sessionSeq // PUBREC came for them
 	losses  []sessionLoss
 	dones   []func(error)
 }
@@ -163,6 +165,11 @@ type sessionLoss struct {
 type sessionFilter struct {
 	ses    *session
 	filter string
+}
+
+type sessionSeq struct {
+	ses *session
+	seq uint64
 }
 
 type inboundID struct {

@@ -353,13 +353,19 @@ func (q *Queue) Ack(seq uint64) {
 }
 
 // Release records that PUBREC came for a QoS 2 delivery. PUBREL may be sent when
-// done is called with nil, not before.
+// done is called with nil, not before. After an error it is not released: it is
+// handed out again as if PUBREC had not come.
 func (q *Queue) Release(seq uint64, done func(error)) {
+	news := false
 	q.s.change(q.ses.id, recRel, done, func(ses *session, b []byte) []byte {
 		ses.mu.Lock()
-		ses.release(seq, ses.committed)
+		news = ses.release(seq, ses.committed)
 		ses.mu.Unlock()
 		return appendUint(b, seq)
+	}, func(f *frame, ses *session) {
+		if news {
+			f.rels = append(f.rels, sessionSeq{ses, seq})
+		}
 	})
 }
 

@@ -36,6 +36,7 @@ type session struct {
 	deleted   bool
 	unsaved   bool     // in Store.unsaved
 	unsubs    []string // filters that are gone, and that the disk did not hear of
+	inrels    []uint16 // identifiers of which that is so
 
 	touchFrame *frame // newest frame with a delivery, and where in its list
 	touchIndex int
@@ -64,8 +65,9 @@ func (s *Store) findSession(sid SID) (*session, error) {
 }
 
 // change applies a change to a session: body changes it in memory, and gives the
-// record that does the same after a restart. unsubs are the filters that go.
-func (s *Store) change(sid SID, typ byte, done func(error), body func(ses *session, b []byte) []byte, unsubs ...string) {
+// record that does the same after a restart. notes tell its frame what is to be
+// undone, or done again, should the disk refuse it.
+func (s *Store) change(sid SID, typ byte, done func(error), body func(ses *session, b []byte) []byte, notes ...func(f *frame, ses *session)) {
 	s.mu.Lock()
 	ses, err := s.findSession(sid)
 	if err != nil {
@@ -81,8 +83,8 @@ func (s *Store) change(sid SID, typ byte, done func(error), body func(ses *sessi
 		f.gone = append(f.gone, ses)
 	}
 	f.changed = append(f.changed, ses)
-	for _, filter := range unsubs {
-		f.unsubs = append(f.unsubs, sessionFilter{ses, filter})
+	for _, note := range notes {
+		note(f, ses)
 	}
 	if done != nil {
 		f.dones = append(f.dones, done)
@@ -212,7 +214,9 @@ func (s *Store) DeleteSubscription(sid SID, filter string, done func(error)) {
 	s.change(sid, recUnsub, done, func(ses *session, b []byte) []byte {
 		delete(ses.subs, filter)
 		return appendString(b, filter)
-	}, filter)
+	}, func(f *frame, ses *session) {
+		f.unsubs = append(f.unsubs, sessionFilter{ses, filter})
+	})
 }
 
 // ReleaseInbound records that PUBREL came for a QoS 2 identifier of sid. done
@@ -221,6 +225,8 @@ func (s *Store) ReleaseInbound(sid SID, pid uint16, done func(error)) {
 	s.change(sid, recInRel, done, func(ses *session, b []byte) []byte {
 		delete(ses.inbound, pid)
 		return appendUint(b, uint64(pid))
+	}, func(f *frame, ses *session) {
+		f.inrels = append(f.inrels, inboundID{ses, pid})
 	})
 }
 
