@@ -45,7 +45,13 @@ type Config struct {
 	// Retries is how often an unanswered request is repeated before its
 	// device counts as away; 0 to 10. The line itself repeats nothing.
 	Retries int
+	// Gap is how many registers that nobody wants a merged read may cross;
+	// AutoGap leaves it to what costs least time.
+	Gap int
 }
+
+// AutoGap is the Gap that costs least time.
+const AutoGap = -1
 
 // fieldError is an error of one configuration key.
 type fieldError struct{ field, text string }
@@ -85,6 +91,9 @@ func (c Config) Validate() error {
 	}
 	if c.Retries < 0 || c.Retries > 10 {
 		bad("retries", "retries %d is outside 0 to 10", c.Retries)
+	}
+	if c.Gap < AutoGap || c.Gap > 123 {
+		bad("gap", "gap %d is outside 0 to 123", c.Gap)
 	}
 	return errors.Join(errs...)
 }

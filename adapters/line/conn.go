@@ -14,6 +14,7 @@ type Conn struct {
 	ctx   context.Context // of the job
 	run   context.Context // of the line
 	quiet time.Duration
+	begin time.Time // of the last exchange
 }
 
 // echo tells whether an adapter hears its own transmitter.
@@ -38,6 +39,9 @@ const (
 // Quiet asks for at least d of silence before the next exchange of this job.
 func (c *Conn) Quiet(d time.Duration) { c.quiet = d }
 
+// Begin is when the first byte of the last request of this job was sent.
+func (c *Conn) Begin() time.Time { return c.begin }
+
 // EchoKnown reports whether it is known if the adapter hears its own
 // transmitter. While it is not, an answer that repeats its request proves
 // nothing. A read with a valid answer makes it known.
@@ -58,6 +62,7 @@ func (c *Conn) Exchange(req []byte, expect Framer, timeout time.Duration) ([]byt
 		return nil, err
 	}
 	begin := time.Now()
+	c.begin = begin
 	sent, err := c.write(req, begin, timeout)
 	if err != nil {
 		return nil, err

@@ -68,6 +68,17 @@ const (
 	Plain              // write only
 )
 
+// Priority says what is read first where a line can't carry all that it is
+// asked for. A less urgent class keeps a fifth of the time of the line.
+type Priority int8
+
+// The priorities.
+const (
+	Low    Priority = -1
+	Normal Priority = 0
+	High   Priority = 1
+)
+
 // Once is the period of points that are read once after each time the device
 // comes online.
 const Once time.Duration = 100 * 365 * 24 * time.Hour
@@ -83,8 +94,9 @@ type PointConfig struct {
 	Field   adapters.Field // bits of the register to take instead of all; one bit is a bool if Bit
 	Bit     bool
 	adapters.Mapping
-	Every time.Duration // 0: the device's; or Once
-	Write WriteMode
+	Every    time.Duration // 0: the device's; or Once
+	Write    WriteMode
+	Priority Priority
 }
 
 // DeviceConfig is one device on a line.

@@ -26,6 +26,7 @@ type device struct {
 	points []*point
 	byName map[string]*point
 	blocks []*block
+	cuts   map[cut]bool
 
 	state     state
 	fails     int       // requests in a row without an answer
@@ -34,9 +35,12 @@ type device struct {
 	polite    time.Time // until then the other devices go first
 	probe     time.Time // when an offline device is asked next
 	probes    int       // since it went offline
+	short     *block    // what it is asked while offline; nil: to be made
 	rested    time.Time // when its delay after the last request is over
 	debts     debts
-	turn      line.Window   // turnarounds
+	turn      line.Window   // turnarounds: from the end of a request to the begin of its answer
+	planned   time.Duration // the one that the plan reckons with
+	measured  time.Duration // the usual one of late; 0: too few
 	learned   time.Duration // longest wait that they suggest; 0: too few
 	sinceSort int
 	readings  []adapters.Reading // reused
@@ -49,27 +53,24 @@ func newDevice(p *Poller, c DeviceConfig) *device {
 	d := &device{
 		poller:  p,
 		cfg:     c,
+		points:  newPoints(c),
 		byName:  make(map[string]*point),
+		cuts:    make(map[cut]bool),
+		planned: usualTurnaround,
 		turn:    line.NewWindow(128),
 		latency: line.NewWindow(128),
 		stats:   DeviceStats{Name: c.Name, Unit: c.Unit, Reason: "not asked yet", Since: time.Now()},
 	}
-	for _, pc := range c.Points {
-		if pc.Every == 0 {
-			pc.Every = c.Every
-		}
-		pt := newPoint(pc)
-		d.points = append(d.points, pt)
+	for _, pt := range d.points {
 		d.byName[pt.Point.Name] = pt
 	}
-	d.blocks = plan(c, d.points)
 	d.readings = make([]adapters.Reading, 0, len(d.points))
 	return d
 }
 
 const (
-	leastTimeout = 100 * time.Millisecond // a busy machine may be late itself
-	learnFrom    = 16                     // turnarounds that must be known
+	leastTimeout = 40 * time.Millisecond // a busy machine may be late itself
+	learnFrom    = 16                    // turnarounds that must be known
 )
 
 // timeout is how long to wait for an answer: what the device usually needs,
@@ -82,25 +83,28 @@ func (d *device) timeout() time.Duration {
 	return full
 }
 
-// probeTimeout is how long to wait for a sign of life. A device never seen is
-// expected to be as fast as the others on the line; every fourth probe allows
-// for one that is not.
+// probeTimeout is how long to wait for a sign of life. Every eighth probe
+// allows for a device that has become slower.
 func (d *device) probeTimeout() time.Duration {
-	full := d.poller.cfg.Timeout
-	if d.probes%4 == 3 {
-		return full
+	if d.probes%8 == 7 {
+		return d.poller.cfg.Timeout
 	}
-	if d.learned > 0 {
-		return min(d.learned, full)
-	}
-	longest := time.Duration(0)
-	for _, other := range d.poller.devices {
-		longest = max(longest, other.learned)
+	return d.briefly()
+}
+
+// briefly is the usual wait for a sign of life. A device never seen is
+// expected to be as fast as the others on the line.
+func (d *device) briefly() time.Duration {
+	longest := d.learned
+	if longest == 0 {
+		for _, other := range d.poller.devices {
+			longest = max(longest, other.learned)
+		}
 	}
 	if longest == 0 {
-		return full
+		return d.poller.cfg.Timeout
 	}
-	return min(longest, full)
+	return min(longest, d.poller.cfg.Timeout)
 }
 
 // ask reads q, behind a fence where one is needed.
@@ -154,7 +158,7 @@ func (d *device) askOnce(c *line.Conn, q question, timeout time.Duration) ([]byt
 	c.Quiet(d.cfg.Delay)
 	begin := time.Now()
 	data, err := d.poller.client.read(c, d.cfg.Unit, q, timeout)
-	d.asked(begin, err)
+	d.asked(c, begin, err)
 	var frame *line.FrameError
 	switch {
 	case err == nil:
@@ -170,17 +174,18 @@ func (d *device) askOnce(c *line.Conn, q question, timeout time.Duration) ([]byt
 }
 
 // asked counts a request and learns from its answer.
-func (d *device) asked(begin time.Time, err error) {
+func (d *device) asked(c *line.Conn, begin time.Time, err error) {
 	end := time.Now()
 	d.rested = end.Add(d.cfg.Delay)
 	answered := err == nil || errors.As(err, new(Exception))
 	if answered {
 		wire := time.Duration(d.poller.client.size) * d.poller.cfg.Serial.CharTime()
-		d.turn.Add(max(0, end.Sub(begin)-wire))
+		d.turn.Add(max(0, end.Sub(c.Begin())-wire))
 		if d.sinceSort++; d.sinceSort >= learnFrom {
 			d.sinceSort = 0
-			_, p99 := d.turn.Percentiles()
-			d.learned = max(leastTimeout, 4*p99)
+			p50, p99 := d.turn.Percentiles()
+			d.learned = max(leastTimeout, 3*p99)
+			d.measured = p50
 		}
 	}
 	d.poller.mu.Lock()
@@ -232,27 +237,37 @@ func (d *device) poll(ctx context.Context, c *line.Conn, b *block) {
 	default:
 		d.silent(b, err, now)
 	}
+	if d.unlikePlan() {
+		d.replan(false)
+	}
 }
 
-// next sets when b is due again. What was missed is not made up for.
-func (b *block) next(now time.Time) {
+// next sets when b is due again. What was missed is not made up for; it tells
+// how often that was.
+func (b *block) next(now time.Time) (missed int) {
 	if b.every <= 0 || b.due.IsZero() {
 		b.due = now.Add(b.every)
-		return
+		return 0
 	}
 	b.due = b.due.Add(b.every)
 	if late := now.Sub(b.due); late >= 0 {
-		b.due = b.due.Add((late/b.every + 1) * b.every)
+		missed = int(late/b.every) + 1
+		b.due = b.due.Add(time.Duration(missed) * b.every)
 	}
+	return missed
 }
 
 // answered notes that the device is alive and knows b.
 func (d *device) answered(b *block, now time.Time) {
 	d.alive()
-	b.next(now)
+	if missed := b.next(now); missed > 0 {
+		d.poller.mu.Lock()
+		d.stats.Skipped += uint64(missed)
+		d.poller.mu.Unlock()
+	}
 	b.silent, b.busy, b.known = 0, 0, true
 	if b.bad {
-		b.bad, b.badPause = false, 0
+		b.bad, b.badPause, b.points[0].missing = false, 0, false
 		d.countBad()
 	}
 }
@@ -267,9 +282,15 @@ func (d *device) alive() {
 	if d.state == online {
 		return
 	}
+	if d.state == offline {
+		d.forgive()
+	}
 	d.state, d.probes = online, 0
 	for _, b := range d.blocks {
 		b.due = time.Time{}
+	}
+	for _, p := range d.points {
+		p.due = time.Time{}
 	}
 	d.tell(true, "")
 	d.poller.log.Info("device is online", "device", d.cfg.Name, "unit", d.cfg.Unit)
@@ -286,11 +307,34 @@ func (d *device) tell(on bool, reason string) {
 func (d *device) publish(b *block, data []byte, now time.Time) {
 	d.readings = d.readings[:0]
 	for _, pt := range b.points {
+		if !pt.wanted(b, now) {
+			continue
+		}
 		value, quality := pt.decode(b.question, data)
 		pt.told, pt.known = quality, true
 		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Value: value, Quality: quality, Time: now})
 	}
-	d.poller.sink.Put(d.readings)
+	if len(d.readings) > 0 {
+		d.poller.sink.Put(d.readings)
+	}
+}
+
+// wanted reports whether a reading of pt, which came with b, is due: a point
+// that is read more often than it was asked for, because that is cheaper, is
+// not told more often. What was not good is told at once.
+func (pt *point) wanted(b *block, now time.Time) bool {
+	if pt.Every <= b.every || !pt.known || pt.told != adapters.Good {
+		pt.due = now.Add(pt.Every)
+		return true
+	}
+	if now.Before(pt.due.Add(-b.every / 2)) {
+		return false
+	}
+	pt.due = pt.due.Add(pt.Every)
+	if pt.due.Before(now) {
+		pt.due = now.Add(pt.Every) // what was missed is not made up for
+	}
+	return true
 }
 
 // publishBad tells once of each point that it has no value.

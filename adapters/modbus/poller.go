@@ -28,6 +28,14 @@ type Poller struct {
 	ready   chan struct{}
 	once    sync.Once
 
+	// What follows belongs to the line's owner goroutine.
+	round     time.Duration // of the reads without a period, as planned; 0: there are none
+	commanded time.Time     // when the last command came
+	hurried   bool          // reads are kept short, for commands come
+	now, soon []due         // reused
+	waits     [classes]bool // in which a read was due when the last was chosen
+	owed      [classes]time.Duration
+
 	mu sync.Mutex // guards the figures of the devices
 }
 
@@ -45,6 +53,10 @@ func NewPoller(l *line.Line, devices []DeviceConfig, sink adapters.Sink, log *sl
 	}
 	for _, c := range devices {
 		p.devices = append(p.devices, newDevice(p, c))
+	}
+	p.round = roundOf(p.cfg, devices)
+	for _, d := range p.devices {
+		d.blocks = d.planner().plan(d.points)
 	}
 	l.OnState(p.lineChanged)
 	return p
@@ -118,6 +130,7 @@ func (p *Poller) lineChanged(open bool, reason string) {
 			continue
 		}
 		d.probe, d.fails = now, 0
+		d.forgive()
 	}
 	p.rouse()
 }
@@ -125,80 +138,46 @@ func (p *Poller) lineChanged(open bool, reason string) {
 // step makes the one read that is most urgent, on the owner goroutine, and
 // tells when there is the next.
 func (p *Poller) step(ctx context.Context, c *line.Conn) (next time.Time) {
-	d, b, at := p.pick(time.Now())
+	begin := time.Now()
+	p.hurry(begin)
+	d, b, at := p.pick(begin)
 	if d == nil {
 		return at
 	}
 	d.poll(ctx, c, b)
-	_, _, at = p.pick(time.Now())
+	now := time.Now()
+	p.spent(b, now.Sub(begin))
+	_, _, at = p.pick(now)
 	return at
 }
 
-// patience is within which time after its due time a read without a period
-// should be made; among those the one that waits longest goes first.
-const patience = time.Second
+const (
+	// commandWait is the longest read, as predicted, while commands come: a
+	// command can't overtake the read that has begun.
+	commandWait = 80 * time.Millisecond
+	// commandsEnd is after what time without a command none is expected.
+	commandsEnd = time.Minute
+)
 
-// pick finds the read that is due and has the earliest deadline, or when the
-// next becomes due. Devices that owe an answer give way to the others.
-func (p *Poller) pick(now time.Time) (d *device, b *block, at time.Time) {
-	var best time.Time
-	bestPolite := false
-	at = now.Add(time.Hour)
-	for _, candidate := range p.devices {
-		polite := candidate.again != nil && now.Before(candidate.polite)
-		candidate.reads(func(block *block, release, deadline time.Time) {
-			if release.After(now) {
-				if release.Before(at) {
-					at = release
-				}
-				return
-			}
-			if d == nil || bestPolite && !polite || bestPolite == polite && deadline.Before(best) {
-				d, b, best, bestPolite = candidate, block, deadline, polite
-			}
-		})
+// longest is the longest read that may be planned now, 0 for any.
+func (p *Poller) longest() time.Duration {
+	if p.hurried {
+		return commandWait
 	}
-	if d != nil {
-		at = now
-	}
-	return d, b, at
+	return 0
 }
 
-// reads names the reads that the device might make next, when each may begin
-// and when it should be done.
-func (d *device) reads(fn func(b *block, release, deadline time.Time)) {
-	switch {
-	case len(d.blocks) == 0:
-	case d.state == offline:
-		release := later(d.probe, d.rested)
-		fn(d.cheapest(), release, release.Add(patience))
-	case d.again != nil:
-		fn(d.again, d.rested, d.rested)
-	default:
-		for _, b := range d.blocks {
-			wait := b.every
-			if wait <= 0 {
-				wait = patience
-			}
-			fn(b, later(b.due, d.rested), b.due.Add(wait))
-		}
+// hurry plans for short reads when commands begin to come, and for cheap ones
+// when they have ended.
+func (p *Poller) hurry(now time.Time) {
+	come := !p.commanded.IsZero() && now.Sub(p.commanded) < commandsEnd
+	if come == p.hurried {
+		return
 	}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+	p.hurried = come
+	for _, d := range p.devices {
+		d.replan(true)
 	}
-	return b
-}
-
-// cheapest is the block with the shortest answer.
-func (d *device) cheapest() *block {
-	cheapest := d.other(nil)
-	if cheapest == nil {
-		cheapest = d.blocks[0]
-	}
-	return cheapest
 }
 
 // Stats gives a snapshot of each device's figures, in the order of the
@@ -227,6 +206,7 @@ type DeviceStats struct {
 	Timeouts     uint64
 	BadFrames    uint64 // wrong checksum, broken off, of another unit, function or length
 	Exceptions   uint64
+	Skipped      uint64 // reads that were dropped because their next was due already
 	Writes       uint64
 	WriteErrors  uint64
 	BadRegisters int           // points that the device says it does not have

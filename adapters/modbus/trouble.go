@@ -25,6 +25,9 @@ func (d *device) refused(b *block, code Exception, now time.Time) {
 		return
 	}
 	d.alive()
+	if b.probe {
+		return // it lives, that is all that was asked
+	}
 	switch code {
 	case IllegalFunction, IllegalAddress, IllegalValue:
 		d.unknown(b, code, now)
@@ -54,14 +57,19 @@ func (b *block) retry(least time.Duration) time.Duration {
 // halved until the register is found, over as many polls.
 func (d *device) unknown(b *block, why error, now time.Time) {
 	if len(b.points) > 1 {
-		d.replace(b, b.split())
+		parts, border := d.planner().split(b)
+		d.cuts[border] = true
+		d.replace(b, parts)
 		return
 	}
 	// A device that just boots knows little of itself: ask soon, then seldom.
 	b.badPause = min(max(badFirst, 2*b.badPause), badAgain)
 	b.due = now.Add(b.retry(b.badPause))
 	if !b.bad {
-		b.bad = true
+		b.bad, b.points[0].missing = true, true
+		end := int(b.address) + int(b.count)
+		d.cuts[cut{b.points[0].Table, int(b.address)}] = true
+		d.cuts[cut{b.points[0].Table, end}] = true
 		d.poller.log.Warn("register is missing in the device", "device", d.cfg.Name, "point", b.points[0].Point.Name,
 			"table", b.points[0].Table, "address", b.address, "reason", why)
 		d.countBad()
@@ -101,23 +109,12 @@ func (d *device) silent(b *block, why error, now time.Time) {
 		// The same question again, after the others had their turn: a late
 		// answer then meets the question it answers.
 		d.again, d.polite = b, now.Add(d.poller.cfg.Timeout)
-	case d.state == online && d.blamed == nil && d.other(b) != nil:
+	case d.blamed == nil && !b.probe && d.shortRead(b) != nil:
 		// Some devices keep silent about registers they lack.
-		d.blamed, d.again, d.polite = b, d.other(b), now
+		d.blamed, d.again, d.polite = b, d.shortRead(b), now
 	default:
 		d.goOffline(fmt.Sprintf("unit %d: %v", d.cfg.Unit, why), now)
 	}
-}
-
-// other is the cheapest block but b to see whether the device lives.
-func (d *device) other(b *block) *block {
-	var cheapest *block
-	for _, o := range d.blocks {
-		if o != b && !o.bad && o.silent == 0 && (cheapest == nil || o.size() < cheapest.size()) {
-			cheapest = o
-		}
-	}
-	return cheapest
 }
 
 // blame puts off a block about which a living device keeps silent, and takes
@@ -137,7 +134,7 @@ func (d *device) goOffline(reason string, now time.Time) {
 	if d.state == offline {
 		return
 	}
-	d.state, d.again, d.blamed, d.probes = offline, nil, nil, 0
+	d.state, d.again, d.blamed, d.probes, d.short = offline, nil, nil, 0, nil
 	d.pause(now)
 	d.publishBad(d.points, adapters.Offline, now)
 	d.tell(false, reason)
@@ -160,6 +157,8 @@ func (d *device) pause(now time.Time) {
 		}
 	}
 	backoff := min(firstProbe<<min(d.probes, 10), steadyProbe)
-	fair := time.Duration(dead*probeShare) * d.probeTimeout()
+	// What a probe takes on the average: of each eight one waits in full.
+	probe := (7*d.briefly() + d.poller.cfg.Timeout) / 8
+	fair := time.Duration(dead*probeShare) * probe
 	d.probe = now.Add(min(max(backoff, fair), longestProbe))
 }

@@ -3,6 +3,7 @@ package modbus
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"sluice/adapters"
 )
@@ -12,6 +13,21 @@ type point struct {
 	PointConfig
 	told  adapters.Quality // what was published last
 	known bool             // anything was published
+
+	due     time.Time // it is published from then on; the zero time is at once
+	missing bool      // the device says that it has no such register
+}
+
+// newPoints makes the points of a device ready.
+func newPoints(c DeviceConfig) []*point {
+	points := make([]*point, 0, len(c.Points))
+	for _, pc := range c.Points {
+		if pc.Every == 0 {
+			pc.Every = c.Every
+		}
+		points = append(points, newPoint(pc))
+	}
+	return points
 }
 
 func newPoint(c PointConfig) *point {

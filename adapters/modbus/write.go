@@ -40,6 +40,7 @@ func (d *device) command(ctx context.Context, cmd adapters.Command) (value adapt
 		return value, err
 	}
 	err = d.poller.line.Do(ctx, line.Command, func(ctx context.Context, c *line.Conn) error {
+		d.poller.commanded = time.Now()
 		value, err = d.carryOut(ctx, c, pt, data)
 		d.settle(ctx, err)
 		return err
@@ -55,7 +56,7 @@ func (d *device) settle(ctx context.Context, err error) {
 	case ctx.Err() != nil || errors.Is(err, line.ErrClosed) || errors.Is(err, errOwing):
 	case errors.Is(err, line.ErrTimeout) || errors.As(err, new(*line.FrameError)):
 		if d.state != offline && len(d.blocks) > 0 && d.again == nil {
-			d.again = d.cheapest() // does it live?
+			d.again = d.shortRead(nil) // does it live?
 			d.polite = time.Now()
 		}
 	default:
@@ -118,7 +119,7 @@ func (d *device) send(ctx context.Context, c *line.Conn, pt *point, data []byte)
 			c.Quiet(d.cfg.Delay)
 			begin := time.Now()
 			err := d.poller.client.write(c, d.cfg.Unit, pt.Table, pt.Address, data, several, d.poller.cfg.Timeout)
-			d.asked(begin, err)
+			d.asked(c, begin, err)
 			return nil, err
 		})
 		return err

@@ -164,7 +164,7 @@ points.d = { discrete = 12 }
 	rs485 := cfg.Line("rs485")
 	wantLine := line.Config{
 		Name: "rs485", Kind: line.RTU, Port: "/etc/sluice/dev/ttyX", Serial: line.Serial{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1},
-		Timeout: time.Second,
+		Timeout: time.Second, Gap: line.AutoGap,
 	}
 	if diff := cmp.Diff(wantLine, rs485.Config); diff != "" || rs485.Sim {
 		t.Errorf("line (-want +got):\n%s", diff)

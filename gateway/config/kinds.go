@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"sluice/adapters/line"
 )
 
 // The kinds of value that keys want. Each says in its message what it wants.
@@ -132,6 +134,23 @@ func integer[N ~int | ~uint8 | ~uint16](least, most int64) want[N] {
 		}
 		return 0, false
 	}
+}
+
+// gap wants a number of registers, or "auto" for what costs least time.
+func gap(b *binder, path string, v any) (int, bool) {
+	if v == "auto" {
+		return line.AutoGap, true
+	}
+	n, whole := v.(int64)
+	if !whole || n < 0 || n > 123 {
+		hint := ""
+		if s, isText := v.(string); isText && nearest(s, []string{"auto"}) != "" {
+			hint = `did you mean "auto"?`
+		}
+		b.bad(path, hint, `expected "auto" or a number of registers from 0 to 123, not %s`, describe(v))
+		return 0, false
+	}
+	return int(n), true
 }
 
 // unitID wants the number of a device on its line; which lines take the ids

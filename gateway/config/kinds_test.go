@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"sluice/adapters/line"
 	"sluice/adapters/modbus"
 )
 
@@ -108,49 +107,6 @@ func TestWireAddress(t *testing.T) {
 		if !strings.Contains(text, tt.text) || !strings.Contains(hint, tt.hint) || tt.hint == "" && tt.num != byManual && hint != "" {
 			t.Errorf("%s %s %d: %q, %q, want %q, %q", tt.num, tt.table, tt.n, text, hint, tt.text, tt.hint)
 		}
-	}
-}
-
-func TestReadTime(t *testing.T) {
-	serial := line.Serial{Baud: 9600, DataBits: 8, Parity: 'N', StopBits: 1}
-	d := &modbus.DeviceConfig{Every: time.Second, MaxRegisters: 20, Points: []modbus.PointConfig{
-		{Table: modbus.Holding, Address: 12, Type: modbus.U16},
-		{Table: modbus.Holding, Address: 10, Type: modbus.F32},
-		{Table: modbus.Holding, Address: 13, Type: modbus.U16, Every: 2 * time.Second},
-		{Table: modbus.Holding, Address: 20, Type: modbus.U16},
-		{Table: modbus.Coil, Address: 0, Type: modbus.Bool},
-		{Table: modbus.Coil, Address: 1, Type: modbus.Bool},
-	}}
-	for i := range 25 {
-		d.Points = append(d.Points, modbus.PointConfig{Table: modbus.Input, Address: uint16(i), Type: modbus.U16})
-	}
-	want := []read{
-		{modbus.Coil, time.Second, 0, 2},
-		{modbus.Input, time.Second, 0, 20}, {modbus.Input, time.Second, 20, 25},
-		{modbus.Holding, time.Second, 10, 13}, {modbus.Holding, time.Second, 20, 21},
-		{modbus.Holding, 2 * time.Second, 13, 14},
-	}
-	got := reads(d)
-	if len(got) != len(want) {
-		t.Fatalf("reads %v, want %v", got, want)
-	}
-	for i := range want {
-		if got[i] != want[i] {
-			t.Errorf("read %d is %v, want %v", i, got[i], want[i])
-		}
-	}
-	wire := line.Config{Kind: line.RTU, Serial: serial}
-	// 8 + 5 + 2·20 characters of 10 bits at 9600 baud are 55.2 ms, t3.5 is 3.6 ms.
-	if ms := readTime(wire, want[1], 0).Seconds() * 1000; math.Abs(ms-(55.2+3.65+10+0.3)) > 0.1 {
-		t.Errorf("20 registers take %.2f ms", ms)
-	}
-	if with, without := readTime(wire, want[0], 50*time.Millisecond), readTime(wire, want[0], 0); with-without != 50*time.Millisecond-serial.T35() {
-		t.Errorf("a delay of 50 ms costs %v more than t3.5", with-without)
-	}
-	// In ASCII they are 17 + 11 + 4·20 characters, and one of silence.
-	wire.Kind = line.ASCII
-	if ms := readTime(wire, want[1], 0).Seconds() * 1000; math.Abs(ms-(112.5+1.04+10+0.3)) > 0.1 {
-		t.Errorf("20 registers take %.2f ms in ASCII", ms)
 	}
 }
 

@@ -17,7 +17,7 @@ func (b *binder) buildLines(f *rawFile, cfg *Config) {
 		l := &f.lines[i]
 		names.claim(b, l.name, l.at("name"), fmt.Sprintf("there is a line %q already", l.name))
 		out := Line{
-			Config: line.Config{Name: l.name, Kind: l.kind, Port: l.port, Timeout: l.timeout, Retries: l.retries},
+			Config: line.Config{Name: l.name, Kind: l.kind, Port: l.port, Timeout: l.timeout, Retries: l.retries, Gap: l.gap},
 			Sim:    l.port == SimPort,
 		}
 		if l.kind != "" {
@@ -29,6 +29,9 @@ func (b *binder) buildLines(f *rawFile, cfg *Config) {
 		}
 		if l.has("frame") && l.kind != line.UART && l.kind != "" {
 			b.badKey(l.at("frame"), "", `"frame" is for lines of kind "uart": %s frames by itself`, l.title())
+		}
+		if l.has("gap") && l.kind == line.UART {
+			b.badKey(l.at("gap"), "", `"gap" is for registers: %s has none`, l.title())
 		}
 		cfg.Lines = append(cfg.Lines, out)
 	}

@@ -79,7 +79,7 @@ func (b *binder) checkBounds(p *rawPoint, writable bool, needs string) {
 func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 	c := modbus.PointConfig{
 		Type: p.typ, Order: d.order, Mapping: adapters.Mapping{Scale: p.scale, Offset: p.offset, Decimals: p.decimals},
-		Every: p.every, Write: p.write,
+		Every: p.every, Write: p.write, Priority: p.priority,
 	}
 	if p.has("order") {
 		c.Order = p.order

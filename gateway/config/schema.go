@@ -220,12 +220,12 @@ type rawLine struct {
 	name, port, serial string
 	kind               line.Kind
 	timeout            time.Duration
-	retries            int
+	retries, gap       int
 	frame              rawFrame
 }
 
 func newLine(n node) rawLine {
-	return rawLine{node: n, timeout: 300 * time.Millisecond, retries: 1, frame: newFrame(node{})}
+	return rawLine{node: n, timeout: 300 * time.Millisecond, retries: 1, gap: line.AutoGap, frame: newFrame(node{})}
 }
 
 var lineTable = table[rawLine]{
@@ -235,6 +235,7 @@ var lineTable = table[rawLine]{
 	key("serial", text(`speed and format such as "19200 8E1"`), func(l *rawLine) *string { return &l.serial }),
 	key("timeout", duration(10*time.Millisecond, minute), func(l *rawLine) *time.Duration { return &l.timeout }),
 	key("retries", integer[int](0, 10), func(l *rawLine) *int { return &l.retries }),
+	key("gap", gap, func(l *rawLine) *int { return &l.gap }),
 	key("frame", sub(frameTable, "the frame of [[line]]", newFrame), func(l *rawLine) *rawFrame { return &l.frame }),
 }
 
@@ -292,6 +293,7 @@ type rawPoint struct {
 	typ                            modbus.Type
 	order                          modbus.Order
 	write                          modbus.WriteMode
+	priority                       modbus.Priority
 	unit, topic, from, send        string
 	scale, offset                  float64
 	decimals                       int
@@ -318,6 +320,7 @@ var pointTable = table[rawPoint]{
 	key("decimals", integer[int](0, 9), func(p *rawPoint) *int { return &p.decimals }),
 	key("unit", text("a physical unit"), func(p *rawPoint) *string { return &p.unit }),
 	key("every", duration(time.Millisecond, 365*day), func(p *rawPoint) *time.Duration { return &p.every }),
+	key("priority", priority, func(p *rawPoint) *modbus.Priority { return &p.priority }),
 	key("write", writeMode, func(p *rawPoint) *modbus.WriteMode { return &p.write }),
 	key("min", optional(number), func(p *rawPoint) **float64 { return &p.min }),
 	key("max", optional(number), func(p *rawPoint) **float64 { return &p.max }),
@@ -334,6 +337,7 @@ var (
 	order        = choice([]string{"ABCD", "CDAB", "BADC", "DCBA"}, modbus.ABCD, modbus.CDAB, modbus.BADC, modbus.DCBA)
 	registerType = choice([]string{"bool", "u16", "i16", "u32", "i32", "f32"},
 		modbus.Bool, modbus.U16, modbus.I16, modbus.U32, modbus.I32, modbus.F32)
+	priority  = choice([]string{"high", "normal", "low"}, modbus.High, modbus.Normal, modbus.Low)
 	writeMode = choice([]string{"verify", "plain"}, modbus.Verify, modbus.Plain)
 )
 
@@ -342,6 +346,6 @@ var (
 var (
 	modbusDeviceKeys = []string{"unit", "every", "delay", "order", "numbering", "max_registers"}
 	uartDeviceKeys   = []string{"stale", "match"}
-	modbusPointKeys  = []string{"coil", "discrete", "input", "holding", "type", "order", "every", "write"}
+	modbusPointKeys  = []string{"coil", "discrete", "input", "holding", "type", "order", "every", "priority", "write"}
 	uartPointKeys    = []string{"from", "send", "expect", "timeout"}
 )
