@@ -240,6 +240,8 @@ func causeWildcardNames(t *testing.T) {
 			c.send(message("u/a/b", "", 1, 2))
 			c.expectAck(packet.PUBACK, 2, packet.NotAuthorized)
 			c.close()
+			// Its session is its user's for as long as it is there.
+			await(t, "it is gone", func() bool { return r.Stats().Connected == 0 })
 		}
 	}
 }
