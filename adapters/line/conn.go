@@ -67,7 +67,7 @@ func (c *Conn) Exchange(req []byte, expect Framer, timeout time.Duration) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	answer, err := c.await(req, expect, sent.Add(timeout))
+	answer, err := c.await(req, expect, sent, sent.Add(timeout))
 	if err != nil && (errors.Is(err, ErrClosed) || c.ended() != nil) {
 		return nil, err
 	}
@@ -128,7 +128,10 @@ func (c *Conn) settle() error {
 	}
 	switch l.cfg.Kind {
 	case TCP:
-		return c.renew()
+		if err := c.renew(); err != nil {
+			return err
+		}
+		return c.gather()
 	case RTUTCP, ASCIITCP:
 		if err := c.renew(); err != nil {
 			return err
@@ -195,18 +198,44 @@ func (c *Conn) renew() error {
 	return nil
 }
 
+// gather takes in what a stream brought before the request. It cannot be the
+// answer; but it may end in the begin of a frame, by which the others are found.
+func (c *Conn) gather() error {
+	l := c.line
+	for {
+		n, err := l.wire.pending()
+		if err != nil {
+			return c.lost(err)
+		}
+		if n == 0 {
+			break
+		}
+		if n, err = c.read(l.buf[len(l.kept):], time.Now().Add(readSlice)); err != nil {
+			return err
+		}
+		l.kept = append(l.kept, l.buf[len(l.kept):len(l.kept)+n]...)
+		if len(l.kept) > len(l.buf)/2 {
+			l.meter.noisy(0)
+			return c.lost(fmt.Errorf("%d bytes came that nobody asked for", len(l.kept)))
+		}
+	}
+	return nil
+}
+
 // gone stands for a wire that is closed already.
 type gone struct{ wire }
 
 func (gone) close() {}
 
 // await reads until expect has its answer, or the deadline for the first byte
-// or for the rest has passed.
-func (c *Conn) await(req []byte, expect Framer, deadline time.Time) ([]byte, error) {
+// or for the rest has passed. Before sent the request was on the wire still.
+func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byte, error) {
 	l := c.line
 	char := l.cfg.Serial.CharTime()
 	have := copy(l.buf[:], l.kept) // of a stream only
+	early := have                  // came before the request
 	l.kept = l.kept[:0]
+	began, hurried := sent, false
 	// Noise must not keep a request alive: whatever comes, this is the end.
 	hard := deadline.Add(l.longest)
 	for {
@@ -218,7 +247,15 @@ func (c *Conn) await(req []byte, expect Framer, deadline time.Time) ([]byte, err
 		}
 		skip += from
 		begun := have - skip
+		if begun >= total && skip < early {
+			// A frame that began before the request, although it bears its marks.
+			l.meter.late(skip + total)
+			have = copy(l.buf[:], rx[skip+total:])
+			early = max(0, early-skip-total)
+			continue
+		}
 		if begun >= total {
+			l.keepPace(began.Before(sent))
 			l.learn(rx, req, skip, total)
 			l.rest(rx, skip, total)
 			return rx[skip : skip+total], nil
@@ -239,10 +276,20 @@ func (c *Conn) await(req []byte, expect Framer, deadline time.Time) ([]byte, err
 			return nil, err
 		}
 		if n == 0 {
+			if hurried {
+				l.timely = 0 // was it the answer after all?
+			}
 			return nil, c.timedOut(rx, from, expect)
 		}
-		have += n
 		l.last, l.mute = time.Now(), 0
+		if have == 0 {
+			began = l.last
+		}
+		have += n
+		if l.tooEarly(sent) && !bytes.HasPrefix(req, l.buf[:have]) {
+			l.meter.late(have)
+			hurried, have = true, 0
+		}
 		if have == len(l.buf) {
 			return nil, c.garbled(l.buf[:], BadFrame(Noise, "%d bytes came and no answer among them", have))
 		}
@@ -312,6 +359,27 @@ func (c *Conn) garbled(rx []byte, err error) error {
 		l.meter.wasted(len(rx))
 	}
 	return err
+}
+
+// paced is after how many answers in a row that came in their time a wire is
+// taken for one on which bytes need theirs. A pty, or an adapter that is the
+// device itself, has no such wire, whatever speed it is set to.
+const paced = 16
+
+// tooEarly reports whether bytes that came just now cannot be an answer, since
+// the last byte of the request was not out yet.
+func (l *Line) tooEarly(sent time.Time) bool {
+	return l.timely >= paced && l.last.Before(sent)
+}
+
+// keepPace notes whether an answer began while its request was on the wire.
+func (l *Line) keepPace(early bool) {
+	switch {
+	case early:
+		l.timely = 0
+	case l.cfg.Kind == RTU && l.timely < paced:
+		l.timely++
+	}
 }
 
 // echoed tells how many bytes of rx are the adapter's own.

@@ -49,6 +49,7 @@ type Line struct {
 	gap     time.Duration // the longest pause inside an answer beside the time its bytes take
 	longest time.Duration // how long an answer that has begun in time may last
 	echo    echo
+	timely  int    // answers in a row that came in their time, up to paced
 	mute    int    // timeouts in a row without a single byte
 	kept    []byte // of a stream: bytes that came after the last answer
 	buf     [bufSize]byte
@@ -307,7 +308,7 @@ func (l *Line) heard(n int) {
 
 // forget drops what was learned from a connection that is no more.
 func (l *Line) forget() {
-	l.echo, l.mute, l.kept = echoUnknown, 0, l.kept[:0]
+	l.echo, l.timely, l.mute, l.kept = echoUnknown, 0, 0, l.kept[:0]
 }
 
 // idleLook is how often an idle serial port is looked at, so that an unplugged

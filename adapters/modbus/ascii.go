@@ -113,7 +113,7 @@ func (f asciiFramer) Fault(b []byte) error {
 		switch {
 		case size == 0:
 		case other != unit:
-			return line.BadFrame(line.Mismatch, "unit %d answered instead of unit %d", other, unit)
+			return stranger{line.BadFrame(line.Mismatch, "unit %d answered instead of unit %d", other, unit), other}
 		default:
 			return line.BadFrame(line.Mismatch, "unit %d answered another question (function %d, %d characters)", other, pdu[0], size)
 		}

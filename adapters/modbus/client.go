@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	goburrow "github.com/goburrow/modbus"
@@ -18,6 +20,8 @@ type client struct {
 	api     goburrow.Client
 	setUnit func(unit byte)
 	framer  func(request []byte) line.Framer
+	numbers *numbers // of the transactions; nil where frames have none
+	candor  candor
 
 	// of the present exchange
 	conn    *line.Conn
@@ -29,7 +33,7 @@ func newClient(kind line.Kind) *client {
 	c := &client{}
 	switch kind {
 	case line.TCP:
-		// One packager for all units: it counts the transactions.
+		c.numbers = &numbers{}
 		packager := goburrow.NewTCPClientHandler("")
 		c.setUnit = func(unit byte) { packager.SlaveId = unit }
 		c.framer = func(request []byte) line.Framer { return tcpFramer{request} }
@@ -51,9 +55,32 @@ func newClient(kind line.Kind) *client {
 // Send implements goburrow's Transporter. What it returns is checked for
 // unit, function, length, echo and checksum before goburrow decodes it.
 func (c *client) Send(request []byte) ([]byte, error) {
+	if c.numbers != nil {
+		// goburrow compares the answer's number with the request's.
+		binary.BigEndian.PutUint16(request, c.numbers.draw())
+	}
 	answer, err := c.conn.Exchange(request, c.framer(request), c.timeout)
 	c.size = len(request) + len(answer)
 	return answer, err
+}
+
+// numbers are those of the last transactions. They are drawn, not counted:
+// what a confused device or gateway sends unasked must not bear the next one.
+type numbers struct {
+	used [256]uint16
+	at   uint8
+}
+
+// draw gives a number that has not been used for long.
+func (n *numbers) draw() uint16 {
+	for {
+		drawn := uint16(rand.Uint32())
+		if !slices.Contains(n.used[:], drawn) {
+			n.used[n.at] = drawn
+			n.at++
+			return drawn
+		}
+	}
 }
 
 // read asks q of a unit; the data are valid until the next exchange.

@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -38,9 +39,12 @@ type device struct {
 	short     *block    // what it is asked while offline; nil: to be made
 	rested    time.Time // when its delay after the last request is over
 	debts     debts
+	recent    recent
+	replays   int           // answers that looked as if they were old ones and were not confirmed
 	turn      line.Window   // turnarounds: from the end of a request to the begin of its answer
 	planned   time.Duration // the one that the plan reckons with
 	measured  time.Duration // the usual one of late; 0: too few
+	slowest   time.Duration // 99th percentile of them; 0: too few
 	learned   time.Duration // longest wait that they suggest; 0: too few
 	sinceSort int
 	readings  []adapters.Reading // reused
@@ -112,7 +116,12 @@ func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, e
 	if d.poller.cfg.Kind == line.TCP {
 		return d.askOnce(c, q, timeout) // transaction numbers tell late answers
 	}
-	switch fence, verdict := d.debts.before(q, d.known(), time.Now()); verdict {
+	now := time.Now()
+	if d.impersonated(q, now) {
+		d.rested = later(d.rested, now.Add(standAside))
+		return nil, errOwing
+	}
+	switch fence, verdict := d.debts.before(q, d.known(), now); verdict {
 	case hushed:
 		if rest := time.Until(d.debts.at.Add(d.hush())); rest > 0 {
 			d.rested = time.Now().Add(rest)
@@ -120,17 +129,38 @@ func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, e
 		}
 		d.debts.forget()
 	case fenced:
-		if _, err := d.askOnce(c, fence, timeout); err != nil && !errors.As(err, new(Exception)) {
+		if err := d.askFence(c, fence, timeout); err != nil {
 			return nil, err
 		}
-		d.debts.forget()
 	}
 	data, err := d.askOnce(c, q, timeout)
 	if errors.As(err, new(Exception)) && d.debts.other(q) {
-		d.debts.forget() // it may have been for the other question: once more
+		// It may have been for the other question: once more.
+		d.debts.forget()
+		d.debts.add(q, time.Now())
 		data, err = d.askOnce(c, q, timeout)
 	}
+	if err == nil && len(d.debts.owed) > 0 && d.poller.client.candor.doubtful(time.Now()) {
+		// The others wait for what this device owes.
+		if fence, verdict := d.debts.fence(q, append(d.known(), q)); verdict == fenced {
+			data = bytes.Clone(data)
+			_ = d.askFence(c, fence, timeout) // in vain: they wait longer
+		}
+	}
 	return data, err
+}
+
+// askFence asks what draws a line under all that is owed.
+func (d *device) askFence(c *line.Conn, fence question, timeout time.Duration) error {
+	_, err := d.askOnce(c, fence, timeout)
+	switch {
+	case err == nil || errors.As(err, new(Exception)):
+		d.debts.forget()
+		return nil
+	case errors.Is(err, line.ErrTimeout):
+		d.debts.unheard(fence)
+	}
+	return err
 }
 
 // errOwing tells that a device must be left alone for a while, since an
@@ -163,14 +193,25 @@ func (d *device) askOnce(c *line.Conn, q question, timeout time.Duration) ([]byt
 	switch {
 	case err == nil:
 		d.debts.answered(q)
-	case errors.Is(err, line.ErrClosed):
-	case errors.As(err, &frame) && frame.Fault != line.Mismatch:
+		d.poller.client.candor.answered()
+	case errors.Is(err, line.ErrClosed) || errors.As(err, new(Exception)):
+	case errors.As(err, &frame) && frame.Fault != line.Mismatch && d.overdue(begin, q):
 		// An answer came, though broken.
-	case errors.As(err, new(Exception)):
 	default:
 		d.debts.add(q, time.Now())
+		d.suspect(err)
 	}
 	return data, err
+}
+
+// overdue reports whether the answer to q, asked at begin, would be there by
+// now: what came instead was the answer, spoilt.
+func (d *device) overdue(begin time.Time, q question) bool {
+	wire := time.Duration(2*rtuException+rtuExtra+q.size()) * d.poller.cfg.Serial.CharTime()
+	if kind := d.poller.cfg.Kind; kind == line.ASCII || kind == line.ASCIITCP {
+		wire *= 2 // a byte is two digits
+	}
+	return d.slowest > 0 && time.Since(begin) > wire+d.slowest
 }
 
 // asked counts a request and learns from its answer.
@@ -185,7 +226,7 @@ func (d *device) asked(c *line.Conn, begin time.Time, err error) {
 			d.sinceSort = 0
 			p50, p99 := d.turn.Percentiles()
 			d.learned = max(leastTimeout, 3*p99)
-			d.measured = p50
+			d.measured, d.slowest = p50, p99
 		}
 	}
 	d.poller.mu.Lock()
@@ -217,17 +258,28 @@ func (d *device) poll(ctx context.Context, c *line.Conn, b *block) {
 		timeout = d.probeTimeout()
 		d.probes++
 	}
-	data, err := d.ask(c, b.question, timeout)
-	var frame *line.FrameError
-	if errors.As(err, &frame) && frame.Fault != line.Mismatch && frame.Fault != line.Noise && d.state != offline {
-		data, err = d.ask(c, b.question, timeout) // broken on its way: once more, at once
+	read := func(b *block) ([]byte, error) {
+		data, err := d.read(c, b, timeout)
+		var frame *line.FrameError
+		if errors.As(err, &frame) && frame.Fault != line.Mismatch && frame.Fault != line.Noise && d.state != offline {
+			data, err = d.read(c, b, timeout) // broken on its way: once more, at once
+		}
+		return data, err
+	}
+	var err error
+	for _, part := range d.disguise(b) {
+		var data []byte
+		if data, err = read(part); err != nil {
+			break
+		}
+		d.alive()
+		d.publish(part, data, time.Now())
 	}
 	var refused Exception
 	now := time.Now()
 	switch {
 	case err == nil:
 		d.answered(b, now)
-		d.publish(b, data, now)
 	case ctx.Err() != nil || errors.Is(err, line.ErrClosed):
 		// Not the device's fault, and the line tells it itself.
 	case errors.Is(err, errOwing):
@@ -285,7 +337,7 @@ func (d *device) alive() {
 	if d.state == offline {
 		d.forgive()
 	}
-	d.state, d.probes = online, 0
+	d.state, d.probes, d.debts.deaf = online, 0, nil
 	for _, b := range d.blocks {
 		b.due = time.Time{}
 	}

@@ -21,13 +21,27 @@ const debtLife = 10 * time.Second
 type debts struct {
 	owed []question // at most mostDebts
 	at   time.Time  // of the last
+	deaf []question // fences that met silence themselves, at most mostDebts
 }
 
 const mostDebts = 8
 
-// looksLike reports whether an answer to the one can pass for the other's.
+// looksLike reports whether an answer to the one can pass for the other's,
+// even if the device errs in the function or by one register as well.
 func (q question) looksLike(other question) bool {
-	return q.function == other.function && q.size() == other.size()
+	apart := q.size() - other.size()
+	return q.bits() == other.bits() && max(apart, -apart) <= q.width()
+}
+
+// bits reports whether the question is for bits, not registers.
+func (q question) bits() bool { return q.function == readCoils || q.function == readDiscrete }
+
+// width is how many bytes of an answer are the least.
+func (q question) width() int {
+	if q.bits() {
+		return 1
+	}
+	return 2
 }
 
 // add notes that q was asked in vain.
@@ -76,29 +90,38 @@ func (d *debts) before(q question, known []question, now time.Time) (question, v
 	return question{}, free
 }
 
-// fence finds a question which no question owed looks like: first one that
-// the device is known to answer, or a part of it, then one that it refuses at
-// least, which is an answer as well.
+// fence finds a question which no question owed looks like: one that the
+// device is known to answer, or a short part of it, then one that it refuses
+// at least, which is an answer as well.
 func (d *debts) fence(q question, known []question) (question, verdict) {
-	for _, k := range known {
-		if !d.any(k) {
-			return k, fenced
-		}
-	}
-	for _, k := range known {
-		for ; k.count > 1; k.count-- {
-			if part := (question{k.function, k.address, k.count - 1}); !d.any(part) {
+	fits := func(f question) bool { return !d.any(f) && !slices.Contains(d.deaf, f) }
+	for _, n := range []uint16{2, 4, 8, 16, 1} {
+		for _, k := range known {
+			if part := (question{k.function, k.address, min(n, k.count)}); fits(part) {
 				return part, fenced
 			}
 		}
 	}
-	guesses := []question{{q.function, q.address, 2}, {readCoils, 0, 1}, {readHolding, 0, 1}}
+	for _, k := range known {
+		if fits(k) {
+			return k, fenced
+		}
+	}
+	guesses := []question{{q.function, q.address, 4}, {readCoils, 0, 1}, {readHolding, 0, 1}}
 	for _, guess := range guesses {
-		if guess.address < 1<<16-1 && !d.any(guess) {
+		if guess.address < 1<<16-4 && fits(guess) {
 			return guess, fenced
 		}
 	}
 	return question{}, hushed
+}
+
+// unheard notes that a fence met silence: the next one is another.
+func (d *debts) unheard(fence question) {
+	if len(d.deaf) == mostDebts {
+		d.deaf = d.deaf[:0]
+	}
+	d.deaf = append(d.deaf, fence)
 }
 
 // any reports whether some question owed looks like q.

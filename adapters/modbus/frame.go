@@ -34,7 +34,7 @@ type question struct {
 
 // size is how many bytes of data answer it.
 func (q question) size() int {
-	if q.function == readCoils || q.function == readDiscrete {
+	if q.bits() {
 		return (int(q.count) + 7) / 8
 	}
 	return 2 * int(q.count)
@@ -136,7 +136,7 @@ func (f rtuFramer) Fault(b []byte) error {
 	for i := range b {
 		if n := wholeFrame(b[i:]); n > 0 {
 			if b[i] != f.request[0] {
-				return line.BadFrame(line.Mismatch, "unit %d answered instead of unit %d", b[i], f.request[0])
+				return stranger{line.BadFrame(line.Mismatch, "unit %d answered instead of unit %d", b[i], f.request[0]), b[i]}
 			}
 			return line.BadFrame(line.Mismatch, "unit %d answered another question (function %d, %d bytes)", b[i], b[i+1], n)
 		}
@@ -156,6 +156,14 @@ func (f rtuFramer) Fault(b []byte) error {
 	}
 	return line.BadFrame(line.Checksum, "%d bytes came that are no frame; if it is always so, speed, parity or A/B are wrong", len(b))
 }
+
+// stranger tells that another unit answered than was asked.
+type stranger struct {
+	error
+	unit byte
+}
+
+func (s stranger) Unwrap() error { return s.error }
 
 // wholeFrame gives the length of the valid answer with which b begins, 0 if
 // there is none.

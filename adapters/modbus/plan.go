@@ -24,6 +24,8 @@ type block struct {
 	bad      bool          // the device says that it has no such register
 
 	badPause time.Duration // until it is asked again while bad
+	last     []byte        // what it gave last
+	twins    int           // times that it gave what another read had given, and meant it
 }
 
 // planner turns the points of one device into the reads that cost the line

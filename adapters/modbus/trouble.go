@@ -32,7 +32,7 @@ func (d *device) refused(b *block, code Exception, now time.Time) {
 	case IllegalFunction, IllegalAddress, IllegalValue:
 		d.unknown(b, code, now)
 	case Acknowledge, Busy:
-		b.due = now.Add(b.retry(busyPause))
+		b.due = now.Add(min(busyPause<<min(b.busy, 10), b.retry(busyPause)))
 		if b.busy++; b.busy >= busyLimit {
 			d.publishBad(b.points, adapters.Stale, now)
 		}

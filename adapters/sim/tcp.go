@@ -125,8 +125,10 @@ func (e *endpoint) admit(conn net.Conn) bool {
 
 // owed is something to be sent at a time.
 type owed struct {
-	at   time.Time
-	data []byte
+	at     time.Time
+	data   []byte
+	answer int  // to which it belongs
+	more   bool // the answer goes on: nothing else comes before that
 }
 
 // serve reads the requests of one master; a second goroutine sends the answers
@@ -149,7 +151,7 @@ func (e *endpoint) serve(ctx context.Context, conn net.Conn) {
 	if e.serial != nil {
 		receive = func(in *bufio.Reader) ([]byte, error) { return e.gather(conn, in) }
 	}
-	for {
+	for answer := 0; ; {
 		raw, err := receive(in)
 		if err != nil {
 			return
@@ -158,10 +160,11 @@ func (e *endpoint) serve(ctx context.Context, conn net.Conn) {
 		now := time.Now()
 		for _, bursts := range e.answer(now, raw) {
 			at := now
-			for _, b := range bursts {
+			answer++
+			for i, b := range bursts {
 				at = at.Add(b.wait)
 				select {
-				case debts <- owed{at, b.data}:
+				case debts <- owed{at, b.data, answer, i+1 < len(bursts)}:
 				case <-ctx.Done():
 					return
 				}
@@ -269,9 +272,13 @@ func (e *endpoint) send(ctx context.Context, conn net.Conn, debts <-chan owed) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var waiting []owed // by time
+	begun := 0         // the answer that has begun and goes on
+	next := func() int {
+		return slices.IndexFunc(waiting, func(o owed) bool { return begun == 0 || o.answer == begun })
+	}
 	for {
-		if len(waiting) > 0 {
-			timer.Reset(time.Until(waiting[0].at))
+		if i := next(); i >= 0 {
+			timer.Reset(time.Until(waiting[i].at))
 		} else {
 			timer.Stop()
 		}
@@ -291,9 +298,13 @@ func (e *endpoint) send(ctx context.Context, conn net.Conn, debts <-chan owed) {
 			continue
 		case <-timer.C:
 		}
-		for len(waiting) > 0 && !waiting[0].at.After(time.Now()) {
-			data := waiting[0].data
-			waiting = slices.Delete(waiting, 0, 1)
+		for i := next(); i >= 0 && !waiting[i].at.After(time.Now()); i = next() {
+			data := waiting[i].data
+			begun = 0
+			if waiting[i].more {
+				begun = waiting[i].answer
+			}
+			waiting = slices.Delete(waiting, i, i+1)
 			_ = conn.SetWriteDeadline(time.Now().Add(writeLimit))
 			n, err := conn.Write(data)
 			e.count(func(c *LineStats) { c.BytesOut += uint64(n) })

@@ -1,0 +1,143 @@
+package modbus
+
+import (
+	"bytes"
+	"errors"
+	"time"
+
+	"sluice/adapters/line"
+)
+
+// Two things can make an answer pass for another's although the device owes
+// nothing: a device that answers in another's name, and one that sends an old
+// answer again. Neither can be told from a frame alone.
+
+const (
+	trustAfter = 150       // answers of a line until its devices are taken to be honest
+	grudge     = time.Hour // for how long they are not, once one has answered in another's name
+	standAside = 20 * time.Millisecond
+)
+
+// candor is how far the devices of a line are to be trusted to answer in
+// their own names. It belongs to the line's owner goroutine.
+type candor struct {
+	answers int
+	lied    time.Time
+}
+
+func (c *candor) answered() { c.answers = min(c.answers+1, trustAfter) }
+
+// liars reports whether a device has answered in another's name.
+func (c *candor) liars(now time.Time) bool { return !c.lied.IsZero() && now.Sub(c.lied) < grudge }
+
+// doubtful reports whether they are liars, or too little is known of them.
+func (c *candor) doubtful(now time.Time) bool { return c.answers < trustAfter || c.liars(now) }
+
+// suspect looks whether err tells of a unit that answered although it was not
+// asked and owes nothing.
+func (d *device) suspect(err error) {
+	var other stranger
+	if !errors.As(err, &other) {
+		return
+	}
+	for _, o := range d.poller.devices {
+		if o.cfg.Unit == other.unit && len(o.debts.owed) > 0 {
+			return // late, but honest
+		}
+	}
+	d.poller.client.candor.lied = time.Now()
+}
+
+// impersonated reports whether another device of a line that is not to be
+// trusted owes an answer that would look like the one to q. Until it has
+// settled that, q is not asked.
+func (d *device) impersonated(q question, now time.Time) bool {
+	candor := &d.poller.client.candor
+	if !candor.doubtful(now) {
+		return false
+	}
+	liars := candor.liars(now)
+	for _, o := range d.poller.devices {
+		if o.state == offline && !liars {
+			continue // the others need not wait for it
+		}
+		if o != d && o.debts.any(q) && now.Sub(o.debts.at) < o.hush() {
+			return true
+		}
+	}
+	return false
+}
+
+// disguise gives b, or b in two reads where it would have to stand aside: they
+// look like nothing that another device owes, nor like each other.
+func (d *device) disguise(b *block) []*block {
+	now, whole := time.Now(), []*block{b}
+	if d.poller.cfg.Kind == line.TCP || !d.impersonated(b.question, now) {
+		return whole
+	}
+	n, pl := len(b.points), d.planner()
+	for i := range n - 1 {
+		at := 1 + (i+n*2/3)%(n-1) // two thirds first
+		first, rest := pl.block(b.points[:at:at]), pl.block(b.points[at:])
+		if !first.looksLike(rest.question) && !d.impersonated(first.question, now) && !d.impersonated(rest.question, now) {
+			return []*block{first, rest}
+		}
+	}
+	return whole
+}
+
+// recent holds what a device answered last.
+type recent struct {
+	answers [8]struct {
+		question
+		data []byte
+	}
+	next int
+}
+
+func (m *recent) add(q question, data []byte) {
+	a := &m.answers[m.next]
+	a.question, a.data = q, append(a.data[:0], data...)
+	m.next = (m.next + 1) % len(m.answers)
+}
+
+// has reports whether another question than q had the same answer.
+func (m *recent) has(q question, data []byte) bool {
+	for i := range m.answers {
+		a := &m.answers[i]
+		if a.question != q && a.bits() == q.bits() && len(a.data) > 0 && bytes.Equal(a.data, data) {
+			return true
+		}
+	}
+	return false
+}
+
+// read asks for b. An answer that is exactly what another read gave a moment
+// ago, and not what b gave last, may have been sent again: then b is asked
+// until it does not look so, or comes twice in a row and so is what b holds.
+func (d *device) read(c *line.Conn, b *block, timeout time.Duration) ([]byte, error) {
+	var before []byte
+	for range confirmations {
+		data, err := d.ask(c, b.question, timeout)
+		if err != nil {
+			return nil, err
+		}
+		twice := before != nil && bytes.Equal(data, before)
+		switch {
+		case twice:
+			b.twins++
+		case before != nil:
+			d.replays++
+		}
+		if twice || bytes.Equal(data, b.last) || b.twins > 8+4*d.replays || !d.recent.has(b.question, data) {
+			b.last = append(b.last[:0], data...)
+			d.recent.add(b.question, data)
+			return data, nil
+		}
+		before = bytes.Clone(data)
+		d.debts.add(b.question, time.Now()) // if that was an old answer, the true one may still come
+	}
+	return nil, errOwing
+}
+
+const confirmations = 4
