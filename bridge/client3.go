@@ -60,7 +60,7 @@ func (c *client3) connect(ctx context.Context, h hello) (welcome, error) {
 		return welcome{}, fmt.Errorf("the upstream sent a wrong CONNACK: %w", err)
 	}
 	if ca.Reason != packet.Success {
-		return welcome{}, &refusal{what: "connection refused", reason: byte(ca.Reason), code: ca.Reason.V3ConnackCode()}
+		return welcome{}, &refusal{what: refusedUs, reason: byte(ca.Reason), code: ca.Reason.V3ConnackCode()}
 	}
 	if !stop() {
 		return welcome{}, ctx.Err() // it is being closed

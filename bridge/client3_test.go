@@ -12,6 +12,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// TestRefusalsAreWorded: in MQTT 5, too, the one that every typing error ends in
+// says what to look at.
+func TestRefusalsAreWorded(t *testing.T) {
+	s := &script{connack: packets.Connack{ReasonCode: 0x87}}
+	underScript(t, s, scripted(1), func(t *testing.T, g *gateway) {
+		time.Sleep(time.Second)
+		if got, want := g.link.Stats().LastError, "connection refused: not authorized (0x87): user name, password, certificate or client_id"; got != want {
+			t.Errorf("LastError is %q, want %q", got, want)
+		}
+	})
+}
+
 // TestReturnCodesAreWorded: each refusal of a CONNECT in MQTT 3.1.1 says what
 // to do about it.
 func TestReturnCodesAreWorded(t *testing.T) {

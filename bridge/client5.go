@@ -50,7 +50,7 @@ func (c *client5) connect(ctx context.Context, h hello) (welcome, error) {
 		if ca.Properties != nil {
 			said = ca.Properties.ReasonString
 		}
-		return welcome{}, &refusal{what: "connection refused", reason: ca.ReasonCode, said: said}
+		return welcome{}, &refusal{what: refusedUs, reason: ca.ReasonCode, said: said}
 	}
 	return welcome{}, err
 }

@@ -19,6 +19,9 @@ import (
 // takes eight.
 const subscribeBatch = 8
 
+// refusedUs is what a CONNACK that says no is.
+const refusedUs = "connection refused"
+
 // refusal is a CONNACK or DISCONNECT with a reason.
 type refusal struct {
 	what   string
@@ -31,7 +34,11 @@ func (r *refusal) Error() string {
 	if r.code != 0 {
 		return r.what + ": " + returnCodeText(r.code)
 	}
-	return r.what + ": " + reasonText(r.reason, r.said)
+	text := r.what + ": " + reasonText(r.reason, r.said)
+	if r.what == refusedUs && r.reason == reasonNotAuthorized {
+		text += ": user name, password, certificate or client_id"
+	}
+	return text
 }
 
 // connect makes one connection, uses it until it ends, and tells how that
@@ -182,18 +189,19 @@ func (l *Link) refused(err error, c *conn) (outcome, error) {
 
 // suspicions says what may be wrong where a server gives no reason.
 func (l *Link) suspicions(e endpoint) string {
-	text := ""
-	if e.tls() {
-		// An alert may be lost with the connection.
-		text += ": if it demands a certificate, give it in cert and key"
-		if l.cfg.TLS.Cert != "" {
-			text = ": perhaps it refuses our certificate in " + l.cfg.TLS.Cert
-		}
+	var all []string
+	switch {
+	case !e.tls():
+		all = append(all, fmt.Sprintf("if it wants TLS, use %ss://", e.scheme))
+	case l.cfg.TLS.Cert != "": // an alert may be lost with the connection
+		all = append(all, "perhaps it refuses our certificate in "+l.cfg.TLS.Cert)
+	default:
+		all = append(all, "if it demands a certificate, give it in cert and key")
 	}
 	if l.cfg.version() == packet.V5 {
-		text += ": if it speaks MQTT 3.1.1 only, set version = 3"
+		all = append(all, "if it speaks MQTT 3.1.1 only, set version = 3")
 	}
-	return text
+	return ": " + strings.Join(all, "; ")
 }
 
 // use subscribes, says that we are here and forwards until the connection is

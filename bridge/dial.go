@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
@@ -64,6 +65,9 @@ func dial(ctx context.Context, cfg *Config) (net.Conn, error) {
 		return c, err
 	}
 	secured, err := secure(ctx, c, conf)
+	if err != nil && closedByPeer(err) {
+		return nil, fmt.Errorf("%s closed the connection in the TLS handshake: if it speaks none, use %s://, or the port for TLS", e.addr, strings.TrimSuffix(e.scheme, "s"))
+	}
 	return secured, files.word(err, e, cfg.now())
 }
 
@@ -131,12 +135,15 @@ func dialWebSocket(ctx context.Context, e endpoint, conf *tls.Config, tcp func(c
 	}
 	shake, cancel := context.WithTimeout(ctx, reachTimeout+2*handshakeTimeout)
 	defer cancel()
-	ws, _, err := websocket.Dial(shake, e.url, &websocket.DialOptions{
+	ws, res, err := websocket.Dial(shake, e.url, &websocket.DialOptions{
 		HTTPClient:      &http.Client{Transport: tr},
 		Subprotocols:    []string{"mqtt"},
 		CompressionMode: websocket.CompressionDisabled,
 	})
-	if err != nil {
+	switch {
+	case err != nil && res != nil && res.StatusCode != http.StatusSwitchingProtocols:
+		return nil, fmt.Errorf("%s is no WebSocket: it answers %s: check the path in url, /mqtt with most servers, and the port", e.url, res.Status)
+	case err != nil:
 		return nil, fmt.Errorf("WebSocket handshake: %w", err)
 	}
 	if ws.Subprotocol() != "mqtt" {
@@ -161,6 +168,12 @@ func closedByPeer(err error) bool {
 func plain(err error) string {
 	if closedByPeer(err) {
 		return "the upstream closed the connection"
+	}
+	if by, ok := errors.AsType[*proxyUnreached](err); ok {
+		return by.Error()
+	}
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
+		return fmt.Sprintf("the name %s is not resolved: %s: check url and the DNS of this machine", name.Name, name.Err)
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return fmt.Sprintf("%s %v: %v", op.Op, op.Addr, op.Err)

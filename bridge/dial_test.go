@@ -8,8 +8,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,5 +92,55 @@ func TestNobodyThereIsToldFromRefusal(t *testing.T) {
 		} else if text := plain(err); !strings.Contains(text, "refused") {
 			t.Errorf("%s: worded %q", scheme, text)
 		}
+	}
+}
+
+// TestErrorsBeforeMQTTNameTheRemedy: what is no upstream is told by what it is.
+func TestErrorsBeforeMQTTNameTheRemedy(t *testing.T) {
+	page := httptest.NewServer(http.NotFoundHandler())
+	defer page.Close()
+	web := page.Listener.Addr().String()
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody.Close()
+	for _, c := range []struct {
+		cfg  Config
+		want string
+	}{
+		{Config{URL: "ws://" + web}, "it answers 404 Not Found: check the path in url"},
+		{Config{URL: "mqtts://" + web}, "does not speak TLS: use mqtt://"},
+		{Config{URL: "mqtt://" + web, Proxy: "http://" + nobody.Addr().String()}, "proxy " + nobody.Addr().String() + ": dial"},
+	} {
+		if _, err := dial(t.Context(), &c.cfg); err == nil || !strings.Contains(plain(err), c.want) {
+			t.Errorf("%s is worded %v, want %q", c.cfg.URL, err, c.want)
+		}
+	}
+	lookup := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "mq.plant", Server: "10.0.0.1:53", IsNotFound: true}}
+	if text := plain(lookup); text != "the name mq.plant is not resolved: no such host: check url and the DNS of this machine" {
+		t.Errorf("an unknown name is worded %q", text)
+	}
+}
+
+// TestErrorsThatTakeTurns: an outage whose attempts end in two ways is logged
+// twice, and once more where it is another outage.
+func TestErrorsThatTakeTurns(t *testing.T) {
+	var log strings.Builder
+	l := &Link{log: slog.New(slog.NewTextHandler(&log, nil)), cfg: Config{Name: "cloud"}}
+	outage := func() {
+		for range 3 {
+			l.down(errors.New("certificate required"), time.Second)
+			l.down(errors.New("closed"), time.Second)
+		}
+	}
+	outage()
+	if n := strings.Count(log.String(), "upstream down"); n != 2 {
+		t.Errorf("logged %d times:\n%s", n, log.String())
+	}
+	l.connected = true
+	outage()
+	if n := strings.Count(log.String(), "upstream down"); n != 4 {
+		t.Errorf("with the next outage logged %d times:\n%s", n, log.String())
 	}
 }

@@ -70,6 +70,7 @@ type Link struct {
 	connected      bool
 	since          time.Time
 	lastError      string
+	errorBefore    string // the newest other one
 	lastDeadLetter string
 	toldDeadLetter time.Time // when one was logged last
 	lastRefusal    string
@@ -297,7 +298,15 @@ func (l *Link) down(err error, retry time.Duration) {
 	if was {
 		l.connected, l.since = false, now
 	}
-	news := was || text != l.lastError
+	// A server that refuses by an alert loses it in some attempts, and two texts
+	// take turns.
+	news := was || text != l.lastError && text != l.errorBefore
+	switch {
+	case was:
+		l.errorBefore = ""
+	case text != l.lastError:
+		l.errorBefore = l.lastError
+	}
 	l.lastError = text
 	l.mu.Unlock()
 	if !news || retry == 0 && !was {

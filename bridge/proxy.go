@@ -85,7 +85,7 @@ func proxyTo(configured, addr string) (*url.URL, error) {
 func reachBy(ctx context.Context, p *url.URL, addr string) (net.Conn, error) {
 	c, err := reach(ctx, p.Host)
 	if err != nil {
-		return nil, fmt.Errorf("proxy: %w", err)
+		return nil, &proxyUnreached{p.Host, err}
 	}
 	c.SetDeadline(time.Now().Add(handshakeTimeout))
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
@@ -103,6 +103,15 @@ func reachBy(ctx context.Context, p *url.URL, addr string) (net.Conn, error) {
 	c.SetDeadline(time.Time{})
 	return through, nil
 }
+
+// proxyUnreached is why there is no connection to a proxy.
+type proxyUnreached struct {
+	addr string
+	err  error
+}
+
+func (p *proxyUnreached) Error() string { return fmt.Sprintf("proxy %s: %s", p.addr, plain(p.err)) }
+func (p *proxyUnreached) Unwrap() error { return p.err }
 
 // askHTTP has an HTTP proxy make a tunnel (RFC 9110, 9.3.6).
 func askHTTP(ctx context.Context, c net.Conn, p *url.URL, addr string) (net.Conn, error) {

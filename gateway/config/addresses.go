@@ -131,7 +131,10 @@ func loopback(hostport string) bool {
 // mqttVersion wants 5 or 3, which is MQTT 3.1.1.
 func mqttVersion(b *binder, path string, v any) (int, bool) {
 	n, isNumber := v.(int64)
+	text, _ := v.(string)
 	switch {
+	case text == "3.1.1" || text == "5.0":
+		b.bad(path, "write "+text[:1], "expected a whole number, 5 or 3, not %s", describe(v))
 	case !isNumber:
 		b.mismatch(path, v, "a whole number, 5 or 3")
 	case n == 4:
