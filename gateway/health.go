@@ -25,14 +25,31 @@ type health struct {
 	ready chan struct{}
 
 	mu     sync.Mutex
-	lost   uint64    // messages given up for want of room, when looked at last
-	lostAt time.Time // when that grew last; zero: not since the start
+	losses []fullQueue
+}
+
+// fullQueue is what becomes of messages that full queues have no room for.
+type fullQueue struct {
+	text  string
+	count func(store.Stats) uint64
+	told  bool      // the publisher knows: nothing is wrong with the gateway
+	seen  uint64    // count, when looked at last
+	at    time.Time // when that grew last; zero: not since the start
 }
 
 // lossShown is how long health names messages that were given up.
 const lossShown = time.Minute
 
-func newHealth(g *gateway) *health { return &health{g: g, ready: make(chan struct{})} }
+func newHealth(g *gateway) *health {
+	return &health{g: g, ready: make(chan struct{}), losses: []fullQueue{
+		{text: "a queue is full: its oldest messages are being given up",
+			count: func(s store.Stats) uint64 { return s.Dropped[store.ReasonQuota] }},
+		{text: "a queue is full: new messages are being given up",
+			count: func(s store.Stats) uint64 { return s.Dropped[store.ReasonNewest] }},
+		{text: "a queue is full: new messages are refused, and their publishers told", told: true,
+			count: func(s store.Stats) uint64 { return s.Rejected }},
+	}}
+}
 
 // String names the task.
 func (h *health) String() string { return "health" }
@@ -50,7 +67,12 @@ func (h *health) availability() string { return h.topic("availability") }
 func (h *health) Run(ctx context.Context) error {
 	h.publish(ctx, h.availability(), []byte("online"), 1)
 	close(h.ready)
-	h.lost = h.g.store.Stats().Dropped[store.ReasonQuota] // of earlier runs
+	h.mu.Lock()
+	for i := range h.losses {
+		l := &h.losses[i]
+		l.seen = l.count(h.g.store.Stats()) // of earlier runs
+	}
+	h.mu.Unlock()
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
 	for {
@@ -129,11 +151,12 @@ func (h *health) Health() []string {
 		reasons = append(reasons, "the durable log is "+s.State+": "+s.Err.Error())
 	}
 	h.mu.Lock()
-	recent := !h.lostAt.IsZero() && time.Since(h.lostAt) < lossShown
-	h.mu.Unlock()
-	if recent {
-		reasons = append(reasons, "a queue is full: its oldest messages are being given up")
+	for _, l := range h.losses {
+		if l.recent() && !l.told {
+			reasons = append(reasons, l.text)
+		}
 	}
+	h.mu.Unlock()
 	if h.g.readings.broken.Load() {
 		reasons = append(reasons, "the broker refuses readings")
 	}
@@ -143,13 +166,25 @@ func (h *health) Health() []string {
 	return reasons
 }
 
-// look notes whether messages were given up since the last look.
+// recent says whether it has just happened.
+func (l *fullQueue) recent() bool { return !l.at.IsZero() && time.Since(l.at) < lossShown }
+
+// look notes what full queues have cost since the last look, and logs the first
+// of a row.
 func (h *health) look() {
-	lost := h.g.store.Stats().Dropped[store.ReasonQuota]
+	s := h.g.store.Stats()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if lost > h.lost {
-		h.lost, h.lostAt = lost, time.Now()
+	for i := range h.losses {
+		l := &h.losses[i]
+		n := l.count(s)
+		if n <= l.seen {
+			continue
+		}
+		if !l.recent() {
+			h.g.log.Warn(l.text, "messages", n-l.seen, "whose", "sluice queue ls")
+		}
+		l.seen, l.at = n, time.Now()
 	}
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
@@ -86,5 +88,44 @@ queue = { max_bytes = "1MiB" }
 	}
 	if r := inspectQueues(t, s); !r.OK || r.Log.State != "closed" {
 		t.Errorf("after a stop: %+v", r)
+	}
+}
+
+// What full queues cost is told: in the log and in health where messages are
+// given up, in the log alone where their publishers hear of it.
+func TestFullQueuesAreTold(t *testing.T) {
+	port, page, up := freePort(t), freePort(t), freePort(t)
+	queue := `
+[[upstream]]
+name = "%s"
+url = "mqtt://127.0.0.1:%d"
+client_id = "%[1]s"
+out = ["%[1]s"]
+queue = { max_bytes = "256KiB", when_full = "%[1]s" }
+`
+	s := newSite(t, fmt.Sprintf("[broker]\nlisten = [\"tcp://127.0.0.1:%d\"]\n[web]\nlisten = \"127.0.0.1:%d\"\n", port, page)+
+		fmt.Sprintf(queue, "drop-newest", up)+fmt.Sprintf(queue, "reject", up))
+	gateway := s.start("--quiet")
+	gateway.awaitLine("serving", 20*time.Second)
+	fill := func(topic string) {
+		t.Helper()
+		publish(t, port, "-V", "5", "-q", "1", "-t", topic, "-m", strings.Repeat("x", 100_000), "--repeat", "4")
+	}
+	fill("reject")
+	fill("drop-newest")
+	gateway.awaitLine("a queue is full: new messages are refused", 30*time.Second)
+	gateway.awaitLine("a queue is full: new messages are being given up", 30*time.Second)
+	answer, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/healthz", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reasons := string(body); answer.StatusCode != http.StatusServiceUnavailable ||
+		!strings.Contains(reasons, "being given up") || strings.Contains(reasons, "refused") {
+		t.Errorf("health is %d, %s", answer.StatusCode, reasons)
 	}
 }

@@ -2,6 +2,7 @@ package mqttcore
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"runtime"
@@ -242,10 +243,12 @@ func (b *Broker) stored(err error) {
 	}
 }
 
-// storeRefused counts a refusal of the store and logs the first of a row.
+// storeRefused counts a refusal of the store and logs the first of a row. A queue
+// that is set to refuse says nothing of the store, which takes the next message
+// for others.
 func (b *Broker) storeRefused(err error) {
 	b.count.storeRefused.add(1)
-	if !b.storeBad.Swap(true) {
+	if !errors.Is(err, store.ErrQuota) && !b.storeBad.Swap(true) {
 		b.log.Error("store refuses messages", "err", err)
 	}
 }

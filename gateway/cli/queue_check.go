@@ -88,11 +88,48 @@ func checkQueues(folder string, i *store.Inspection) (*queueReport, error) {
 // dropsShown bounds the losses that are listed for people.
 const dropsShown = 50
 
-func (r *queueReport) print(out io.Writer) error {
-	for _, d := range r.Drops[max(0, len(r.Drops)-dropsShown):] {
-		fmt.Fprintf(out, "dropped for %s: %d messages (%d to %d, %s), %s, %s\n", shown(d.Session, 60), d.Count, d.From, d.To, size(int64(d.Bytes)), d.Reason, d.Time.Format(time.RFC3339))
+// lossRow is neighbours that a session lost for one reason.
+type lossRow struct {
+	queueDrop
+	until time.Time
+}
+
+// lossRows puts together what the log has in pieces, commit by commit.
+func lossRows(drops []queueDrop) (rows []*lossRow) {
+	last := map[string]*lossRow{}
+	for _, d := range drops {
+		if l := last[d.Session]; l != nil && l.Reason == d.Reason && (l.To < l.From) == (d.To < d.From) && d.From == l.To+1 {
+			l.To = d.To
+			l.Count += d.Count
+			l.Bytes += d.Bytes
+			l.until = d.Time
+			continue
+		}
+		last[d.Session] = &lossRow{d, d.Time}
+		rows = append(rows, last[d.Session])
 	}
-	if n := len(r.Drops) - dropsShown; n > 0 {
+	return rows
+}
+
+// String is the row for people.
+func (l *lossRow) String() string {
+	which := fmt.Sprintf("%d to %d", l.From, l.To)
+	if l.To < l.From {
+		which = fmt.Sprintf("after %d", l.To) // they never had a number
+	}
+	when := l.Time.Format(time.RFC3339)
+	if until := l.until.Format(time.RFC3339); until != when {
+		when += " to " + until
+	}
+	return fmt.Sprintf("dropped for %s: %d messages (%s, %s), %s, %s", shown(l.Session, 60), l.Count, which, size(int64(l.Bytes)), l.Reason, when)
+}
+
+func (r *queueReport) print(out io.Writer) error {
+	rows := lossRows(r.Drops)
+	for _, l := range rows[max(0, len(rows)-dropsShown):] {
+		fmt.Fprintln(out, l)
+	}
+	if n := len(rows) - dropsShown; n > 0 {
 		fmt.Fprintf(out, "and %d times before: see --json\n", n)
 	}
 	for _, f := range r.Findings {

@@ -243,11 +243,21 @@ func (i *Inspection) sawDrop(d Drop) { i.drops = append(i.drops, d) }
 // Drops lists the losses that the log still has the record of, in order; all of
 // them after Verify. Older ones are in Stats.Dropped alone.
 func (i *Inspection) Drops() []Drop {
-	all := i.s.described(i.drops)
+	all := slices.Clone(i.drops)
+	logged := map[Drop]int{} // losses without numbers of one millisecond are alike
+	for _, d := range all {
+		logged[d]++
+	}
+	for _, d := range i.r.late {
+		if logged[d]--; logged[d] < 0 {
+			all = append(all, d)
+		}
+	}
+	all = i.s.described(all)
 	slices.SortStableFunc(all, func(a, b Drop) int {
 		return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.Session, b.Session), cmp.Compare(a.From, b.From))
 	})
-	return slices.Compact(all) // the log and the snapshots may both have it
+	return all
 }
 
 // LogInfo is what the log takes on the disk.

@@ -338,3 +338,32 @@ func TestInspectWhileItRuns(t *testing.T) {
 	}
 	t.Logf("%d messages, files went away under %d looks", appended, moved)
 }
+
+// still is a clock that stands.
+type still struct{}
+
+func (still) Boot() time.Duration     { return time.Hour }
+func (still) Wall() (time.Time, bool) { return time.UnixMilli(0), false }
+func (still) BootID() string          { return "one" }
+
+// What a full queue turned away in one millisecond is alike in all but its
+// place, and is counted one by one all the same: from the log, and once where a
+// snapshot has it, too.
+func TestInspectAlikeLosses(t *testing.T) {
+	dir := t.TempDir()
+	r := start(t, Options{Dir: dir, Clock: still{}})
+	sid := r.session("a")
+	r.LimitSession(sid, Limit{MaxBytes: 1, WhenFull: DropNewest})
+	for range 5 {
+		r.publish("x", "turned away", sid)
+	}
+	onRecord := func() (n uint64) {
+		for _, d := range inspect(t, dir).Drops() {
+			n += d.Count
+		}
+		return n
+	}
+	want(t, "by the log", onRecord(), 5)
+	r.stop()
+	want(t, "by the log and the snapshot", onRecord(), 5)
+}

@@ -102,7 +102,8 @@ type recovery struct {
 	// Of an inspector, which reads a folder that is not its own.
 	look     bool       // nobody will write
 	thorough bool       // frames are read where a footer would do
-	drops    func(Drop) // takes each loss on record; nil: nobody
+	drops    func(Drop) // takes each loss that the log has the record of; nil: nobody
+	late     []Drop     // those that the snapshot has
 }
 
 type recoverSeg struct {
@@ -189,6 +190,7 @@ func (s *Store) loadSnapshot(r *recovery, lsn LSN) error {
 		return err
 	}
 	defer f.Close()
+	r.late = nil // of one that was damaged
 	seed := h.store.seed(h.id)
 	buf := make([]byte, frameTarget)
 	ordinal, prev := uint64(0), uint32(0)

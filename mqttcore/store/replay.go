@@ -133,7 +133,11 @@ func (s *Store) applyFrame(r *recovery, b []byte, lsn LSN, time uint64, g *recov
 		off = next
 		d := decoder{b: body}
 		if (typ == recDrop || typ == recLost) && r.drops != nil {
-			if o := decodeDrop(typ, &d, time); !d.bad {
+			switch o := decodeDrop(typ, &d, time); {
+			case d.bad:
+			case g == nil:
+				r.late = append(r.late, o)
+			default:
 				r.drops(o)
 			}
 			d = decoder{b: body}
