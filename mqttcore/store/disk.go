@@ -68,10 +68,14 @@ type disk string
 
 func (d disk) path(name string) string { return filepath.Join(string(d), name) }
 
+// openPlain opens what is there and nothing that it leads to, and does not wait
+// for somebody at the other end of a pipe.
+const openPlain = unix.O_NOFOLLOW | unix.O_NONBLOCK
+
 func (d disk) Open(name string) (File, error) {
-	f, err := os.OpenFile(d.path(name), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(d.path(name), os.O_RDWR|openPlain, 0)
 	if unwritable(err) {
-		r, rerr := os.OpenFile(d.path(name), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+		r, rerr := os.OpenFile(d.path(name), os.O_RDONLY|openPlain, 0)
 		if rerr != nil {
 			return nil, rerr
 		}
@@ -181,13 +185,13 @@ func (d disk) SyncDir() error {
 
 func (d disk) Lock() (io.Closer, error) {
 	p := d.path("LOCK")
-	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE|openPlain, 0o600)
 	if err != nil {
 		err = fmt.Errorf("store folder cannot be used: %w", err)
 	}
 	readOnly := err
 	if unwritable(err) {
-		if f, err = os.OpenFile(p, os.O_RDONLY|unix.O_NOFOLLOW, 0); errors.Is(err, fs.ErrNotExist) {
+		if f, err = os.OpenFile(p, os.O_RDONLY|openPlain, 0); errors.Is(err, fs.ErrNotExist) {
 			f, err = os.Open(string(d)) // nothing to lock, the folder does as well
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // content is every file below dir with a checksum of what is in it.
@@ -366,4 +368,39 @@ func TestInspectAlikeLosses(t *testing.T) {
 	want(t, "by the log", onRecord(), 5)
 	r.stop()
 	want(t, "by the log and the snapshot", onRecord(), 5)
+}
+
+// TestPipesInTheFolder puts a pipe, which nobody writes into, where each of the
+// files was: neither who looks nor the store itself waits for it.
+func TestPipesInTheFolder(t *testing.T) {
+	from, _ := sealed(t)
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+		pipe := filepath.Join(dir, e.Name())
+		if err := errors.Join(os.RemoveAll(pipe), unix.Mkfifo(pipe, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			if i, err := Inspect(t.Context(), dir); err == nil {
+				i.Close()
+			}
+			if s, err := Open(Options{Dir: dir}); err == nil {
+				s.Close()
+			}
+		}()
+		select {
+		case <-ended:
+		case <-time.After(time.Minute):
+			t.Fatalf("%s as a pipe: still waiting", e.Name())
+		}
+	}
 }

@@ -10,8 +10,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // readOnly is a folder as recovery may look at it while it belongs to somebody
@@ -22,7 +20,7 @@ type readOnly struct {
 }
 
 func (r readOnly) Open(name string) (File, error) {
-	f, err := os.OpenFile(r.path(name), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(r.path(name), os.O_RDONLY|openPlain, 0)
 	if err != nil {
 		return nil, err
 	}
