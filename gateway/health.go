@@ -224,6 +224,9 @@ func (h *health) lines() []web.Line {
 			Requests: s.Requests, Timeouts: s.Timeouts, CRCErrors: s.Checksum, GarbageBytes: s.Garbage,
 			Reopens: max(s.Opens, 1) - 1, P50Seconds: s.P50.Seconds(), P99Seconds: s.P99.Seconds(),
 		}
+		if c := s.Driver; c.Known {
+			w.Driver = &web.LineDriver{FramingErrors: c.Framing, ParityErrors: c.Parity, Overruns: c.Overruns, Breaks: c.Breaks}
+		}
 		if p := h.g.pollers[s.Name]; p != nil {
 			for _, d := range p.Stats() {
 				w.Exceptions += d.Exceptions

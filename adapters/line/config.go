@@ -31,14 +31,31 @@ func (k Kind) Serial() bool { return k == RTU || k == ASCII || k == UART }
 // as an echo.
 func (k Kind) bus() bool { return k != TCP && k != UART }
 
+// Echo says whether an adapter hears its own transmitter.
+type Echo uint8
+
+// The ways to treat an echo.
+const (
+	EchoAuto  Echo = iota // learned from the first answers
+	EchoStrip             // it does: its echo is removed
+	EchoNone              // it does not
+)
+
+// known gives what is known of the echo before anything was heard.
+func (e Echo) known() echo {
+	return [...]echo{EchoAuto: echoUnknown, EchoStrip: echoes, EchoNone: echoNone}[e]
+}
+
 // Config describes one line.
 type Config struct {
 	Name string // shown in logs and errors
 	Kind Kind
-	// Port is the path of a serial port, looked up again at every open, or
-	// host:port of a network endpoint (port 502 if left out).
+	// Port is the path of a serial port or usb:VID:PID:SERIAL, looked up again
+	// at every open, or host:port of a network endpoint (port 502 if left out).
 	Port   string
 	Serial Serial // serial kinds only
+	RS485  RS485  // serial kinds only
+	Echo   Echo   // rtu, ascii and these over TCP only
 	// Timeout is the longest wait for the first byte of an answer, counted
 	// from the end of the request on the wire; 10 ms to 60 s.
 	Timeout time.Duration
@@ -75,6 +92,10 @@ func (c Config) Validate() error {
 	case RTU, ASCII, UART:
 		if c.Port == "" {
 			bad("port", "a serial line needs the path of its port, such as /dev/serial/by-id/…")
+		} else if strings.HasPrefix(c.Port, usbPrefix) {
+			if _, err := parseUSB(c.Port); err != nil {
+				bad("port", "%v", err)
+			}
 		}
 		if text := c.Serial.fault(); text != "" {
 			bad("serial", "%s", text)

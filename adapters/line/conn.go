@@ -389,7 +389,7 @@ func (l *Line) echoed(rx, req []byte) int {
 	}
 	n := min(len(rx), len(req))
 	if !bytes.Equal(rx[:n], req[:n]) {
-		l.echo = echoUnknown
+		l.echo = l.cfg.Echo.known()
 		return 0
 	}
 	return n
@@ -398,7 +398,7 @@ func (l *Line) echoed(rx, req []byte) int {
 // learn notes from a valid answer whether the adapter echoes.
 func (l *Line) learn(rx, req []byte, skip, total int) {
 	switch {
-	case !l.cfg.Kind.bus() || l.echo == echoes:
+	case !l.cfg.Kind.bus() || l.echo == echoes || l.cfg.Echo != EchoAuto:
 	case skip >= len(req) && bytes.HasPrefix(rx, req):
 		l.echo = echoes
 		l.log.Info("the adapter echoes what it sends; its echo is removed")

@@ -53,6 +53,10 @@ type Line struct {
 	mute    int    // timeouts in a row without a single byte
 	kept    []byte // of a stream: bytes that came after the last answer
 	buf     [bufSize]byte
+	host    machine
+	noted   map[string]bool // what was told of the port
+	counted tally           // what its driver had counted when looked at last
+	looked  time.Time       // when that was
 }
 
 // bufSize bounds what is taken in while waiting for one answer. It holds the
@@ -71,6 +75,8 @@ func New(cfg Config, log *slog.Logger) *Line {
 		lanes: newLanes(),
 		meter: newMeter(cfg),
 		ready: make(chan struct{}),
+		host:  thisMachine,
+		noted: map[string]bool{},
 	}
 	l.pace()
 	return l
@@ -181,6 +187,8 @@ func (l *Line) Run(ctx context.Context) error {
 		}
 		if l.broken != nil {
 			l.closed(l.broken)
+		} else if time.Since(l.looked) >= idleLook {
+			l.count()
 		}
 	}
 	if l.wire != nil {
@@ -242,7 +250,7 @@ func (l *Line) connect(ctx context.Context) (wire, error) {
 		}
 		return s, nil
 	}
-	p, err := openPort(l.cfg.Port, l.cfg.Serial)
+	p, err := l.host.open(l.cfg, l.once)
 	if err != nil {
 		return nil, err
 	}
@@ -253,6 +261,9 @@ func (l *Line) opened(w wire) {
 	l.wire, l.broken, l.fresh = w, nil, true
 	l.forget()
 	l.sound = false
+	if p, ok := w.(*port); ok {
+		l.counted, _ = p.tally() // what was before is not ours
+	}
 	// What is sent at once might be taken for the end of a frame of before.
 	l.last = time.Now()
 	l.meter.opened()
@@ -293,6 +304,25 @@ func (l *Line) closed(why error) {
 	}
 }
 
+// once tells something of the port, the first time that it is so.
+func (l *Line) once(text string) {
+	if !l.noted[text] {
+		l.noted[text] = true
+		l.log.Warn(text, "port", l.cfg.Port)
+	}
+}
+
+// count takes over what the port's driver has counted since the last look.
+func (l *Line) count() {
+	l.looked = time.Now()
+	if p, ok := l.wire.(*port); ok {
+		if now, ok := p.tally(); ok {
+			l.meter.counted(now, l.counted)
+			l.counted = now
+		}
+	}
+}
+
 // heard counts bytes that came in. The first ones prove that the line works.
 func (l *Line) heard(n int) {
 	l.meter.received(n)
@@ -308,7 +338,7 @@ func (l *Line) heard(n int) {
 
 // forget drops what was learned from a connection that is no more.
 func (l *Line) forget() {
-	l.echo, l.timely, l.mute, l.kept = echoUnknown, 0, 0, l.kept[:0]
+	l.echo, l.timely, l.mute, l.kept = l.cfg.Echo.known(), 0, 0, l.kept[:0]
 }
 
 // idleLook is how often an idle serial port is looked at, so that an unplugged

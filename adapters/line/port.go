@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"go.bug.st/serial"
@@ -19,18 +16,24 @@ import (
 // that root heeds too, a wait that can be woken, a write that does not block
 // and a look at what is pending.
 type port struct {
-	path string
-	tty  serial.Port
-	side int
+	path  string
+	tty   serial.Port
+	side  int
+	host  machine
+	note  func(text string) // tells what the port can't do
+	rs485 RS485
+	char  time.Duration
 }
 
 // errGone tells that the adapter was unplugged.
 var errGone = errors.New("the port has vanished")
 
-// openPort opens the serial port at path, which may be a link; it is resolved
-// at every open, since an adapter that returns may bear another name.
-func openPort(path string, s Serial) (*port, error) {
-	device, err := filepath.EvalSymlinks(path)
+// open opens the serial port of a line. Its name is resolved at every open,
+// since an adapter that returns may be another terminal. What the port lacks
+// is told to note, perhaps more than once.
+func (m machine) open(cfg Config, note func(text string)) (*port, error) {
+	path := cfg.Port
+	device, err := m.resolve(path)
 	if err != nil {
 		return nil, openError(path, path, err)
 	}
@@ -38,15 +41,26 @@ func openPort(path string, s Serial) (*port, error) {
 	if err != nil {
 		return nil, openError(path, device, err)
 	}
-	p := &port{path: path, side: side}
+	p := &port{path: path, side: side, host: m, note: note, rs485: cfg.RS485, char: cfg.Serial.CharTime()}
 	// The lock is taken before the port is touched: opening it with other
 	// settings would spoil the traffic of the one who holds it.
 	if err := unix.Flock(side, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = unix.Close(side)
 		return nil, openError(path, device, err)
 	}
-	if p.tty, err = openLow(device, mode(s)); err != nil {
+	if p.tty, err = openLow(device, mode(cfg.Serial)); err != nil {
 		_ = unix.Close(side)
+		return nil, openError(path, device, err)
+	}
+	p.hasten(device)
+	switch p.rs485 {
+	case RS485Kernel:
+		err = p.direct()
+	case RS485RTS:
+		err = p.talk(false) // opening a port switches RTS on, and so the transmitter
+	}
+	if err != nil {
+		p.close()
 		return nil, openError(path, device, err)
 	}
 	return p, nil
@@ -88,17 +102,13 @@ func openError(path, device string, err error) error {
 
 // holder names the process that has device open, as far as /proc shows it.
 func holder(device string) string {
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, link := range links {
-		if target, err := os.Readlink(link); err != nil || target != device {
-			continue
-		}
-		pid := strings.Split(link, "/")[2]
-		if pid == strconv.Itoa(os.Getpid()) {
-			return "another line of this program"
-		}
-		name, _ := os.ReadFile("/proc/" + pid + "/comm")
-		return fmt.Sprintf("%s (process %s); stop it first", strings.TrimSpace(string(name)), pid)
+	holders := thisMachine.holders()[device]
+	switch {
+	case len(holders) == 0:
+	case holders[0].PID == os.Getpid():
+		return "another line of this program"
+	default:
+		return fmt.Sprintf("%s (process %d); stop it first", holders[0].Command, holders[0].PID)
 	}
 	return "another program that can't be seen; look with: sudo fuser -v " + device
 }
@@ -122,9 +132,26 @@ func (p *port) read(buf []byte, deadline time.Time) (n int, err error) {
 	return n, nil
 }
 
-// write sends through the side descriptor, which does not block: the
-// library's Write has no timeout, and not even Close would free it.
+// write sends, and switches the transmitter where that is up to us: the
+// device answers after the last byte, and must be heard.
 func (p *port) write(b []byte, deadline time.Time) error {
+	if p.rs485 != RS485RTS {
+		return p.send(b, deadline)
+	}
+	if err := p.talk(true); err != nil {
+		return err
+	}
+	begin := time.Now()
+	err := p.send(b, deadline)
+	if err == nil {
+		p.drain(begin.Add(time.Duration(len(b))*p.char), deadline)
+	}
+	return errors.Join(err, p.talk(false))
+}
+
+// send writes to the side descriptor, which does not block: the library's
+// Write has no timeout, and not even Close would free it.
+func (p *port) send(b []byte, deadline time.Time) error {
 	for len(b) > 0 {
 		n, err := unix.Write(p.side, b)
 		switch {

@@ -87,11 +87,11 @@ func TestNoSerialPort(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := openPort(file, Serial{9600, 8, 'N', 1})
+	_, err := thisMachine.open(Config{Port: file, Serial: Serial{9600, 8, 'N', 1}}, nil)
 	if err == nil || !strings.Contains(err.Error(), "no serial port") {
 		t.Fatalf("got %v", err)
 	}
-	_, err = openPort(file+"-missing", Serial{9600, 8, 'N', 1})
+	_, err = thisMachine.open(Config{Port: file + "-missing", Serial: Serial{9600, 8, 'N', 1}}, nil)
 	if err == nil || !strings.Contains(err.Error(), "plugged in") || !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("got %v", err)
 	}
@@ -148,7 +148,7 @@ func TestHighDescriptors(t *testing.T) {
 	held := spares.held
 	spares.held = nil
 	spares.mu.Unlock()
-	_, err := openPort(third.link, rtuConfig("").Serial)
+	_, err := thisMachine.open(rtuConfig(third.link), nil)
 	spares.mu.Lock()
 	spares.held = append(spares.held, held...)
 	spares.mu.Unlock()

@@ -21,21 +21,31 @@ type Stats struct {
 	Failures uint64 // attempts to open that failed
 
 	Requests uint64
-	Answers  uint64        // requests with a valid answer
-	Timeouts uint64        // requests on which nothing usable came in time
-	Checksum uint64        // answers whose checksum was wrong
-	Short    uint64        // answers that broke off
-	Mismatch uint64        // answers of another unit, function or length
-	Noise    uint64        // times the line would not fall silent
-	Late     uint64        // times something came when nobody waited for it any more
-	Garbage  uint64        // bytes thrown away
-	Rejected uint64        // jobs refused because their lane was full
-	BytesOut uint64        // bytes written
-	BytesIn  uint64        // bytes read
+	Answers  uint64 // requests with a valid answer
+	Timeouts uint64 // requests on which nothing usable came in time
+	Checksum uint64 // answers whose checksum was wrong
+	Short    uint64 // answers that broke off
+	Mismatch uint64 // answers of another unit, function or length
+	Noise    uint64 // times the line would not fall silent
+	Late     uint64 // times something came when nobody waited for it any more
+	Garbage  uint64 // bytes thrown away
+	Rejected uint64 // jobs refused because their lane was full
+	BytesOut uint64 // bytes written
+	BytesIn  uint64 // bytes read
+	Driver   DriverStats
 	Busy     time.Duration // time the wire was taken by requests, answers and the silences they need
 	Load     float64       // Busy as a share of the last 10 s, 0 to 1
 	Waiting  [2]int        // jobs waiting now, by Lane
 	P50, P99 time.Duration // from request to answer, over the last 512 answers
+}
+
+// DriverStats is what the driver of a serial port counted while it was open.
+type DriverStats struct {
+	Known    bool   // whether the driver counts at all
+	Framing  uint64 // characters without a stop bit: another speed or format, or noise
+	Parity   uint64 // characters of the wrong parity
+	Overruns uint64 // characters lost in the UART or the driver
+	Breaks   uint64 // times the line stood still at 0: a short circuit, or A and B swapped
 }
 
 const loadWindow = 10 // seconds
@@ -97,6 +107,18 @@ func (m *meter) closed(reason string) {
 		m.stats.Open, m.stats.Since = false, time.Now()
 	}
 	m.stats.Reason = reason
+}
+
+// counted adds what the driver counted between two looks.
+func (m *meter) counted(now, before tally) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := &m.stats.Driver
+	d.Known = true
+	d.Framing += uint64(uint32(now.frame - before.frame))
+	d.Parity += uint64(uint32(now.parity - before.parity))
+	d.Overruns += uint64(uint32(now.overrun-before.overrun)) + uint64(uint32(now.bufOverrun-before.bufOverrun))
+	d.Breaks += uint64(uint32(now.brk - before.brk))
 }
 
 // sent counts a request without an answer.

@@ -17,12 +17,16 @@ func (b *binder) buildLines(f *rawFile, cfg *Config) {
 		l := &f.lines[i]
 		names.claim(b, l.name, l.at("name"), fmt.Sprintf("there is a line %q already", l.name))
 		out := Line{
-			Config: line.Config{Name: l.name, Kind: l.kind, Port: l.port, Timeout: l.timeout, Retries: l.retries, Gap: l.gap},
-			Sim:    l.port == SimPort,
+			Config: line.Config{
+				Name: l.name, Kind: l.kind, Port: l.port, RS485: l.rs485, Echo: l.echo,
+				Timeout: l.timeout, Retries: l.retries, Gap: l.gap,
+			},
+			Sim: l.port == SimPort,
 		}
 		if l.kind != "" {
 			b.checkSerial(l, &out)
 			b.checkPort(l, &out)
+			b.checkWire(l)
 		}
 		if !out.Sim {
 			ports.claim(b, out.Port, l.at("port"), "there is a [[line]] on this port already")
@@ -91,6 +95,8 @@ func (b *binder) checkPort(l *rawLine, out *Line) {
 		return
 	}
 	switch {
+	case strings.HasPrefix(l.port, "usb:"):
+		return // the line knows what else is to be in it
 	case !strings.Contains(l.port, "/"):
 		hint := `a relative path begins with "./"`
 		if strings.HasPrefix(l.port, "tty") {
@@ -98,15 +104,25 @@ func (b *binder) checkPort(l *rawLine, out *Line) {
 		} else if near := nearest(l.port, []string{SimPort}); near != "" {
 			hint = "did you mean " + shorten(near) + "?"
 		}
-		b.bad(at, hint, `expected the path of a serial port such as "/dev/serial/by-id/…", or "sim", not %s`, shorten(l.port))
+		b.bad(at, hint, `expected a serial port such as "/dev/serial/by-id/…" or "usb:0403:6001:A50285BI", or "sim", not %s`, shorten(l.port))
 	case unstablePort.MatchString(l.port):
-		hint := "use a name below /dev/serial/by-id or /dev/serial/by-path"
+		hint := "use one of the stable names that \"sluice ports\" prints"
 		if stable := stableName(l.port); stable != "" {
 			hint = "here it is also " + stable
 		}
 		b.warn(at, hint, "%s may be another adapter after the next start", l.port)
 	}
 	out.Port = b.relative(l.port)
+}
+
+// checkWire checks the keys that some kinds of wire have.
+func (b *binder) checkWire(l *rawLine) {
+	if l.has("rs485") && !l.kind.Serial() {
+		b.badKey(l.at("rs485"), "", `"rs485" is for serial ports of this machine: %s is a network endpoint`, l.title())
+	}
+	if l.has("echo") && (l.kind == line.TCP || l.kind == line.UART) {
+		b.badKey(l.at("echo"), "", `"echo" is for Modbus on a bus: lines of kind %q have none to remove`, l.kind)
+	}
 }
 
 // stableName gives a name of a port that stays with its adapter, "" if there

@@ -221,6 +221,8 @@ type rawLine struct {
 	kind               line.Kind
 	timeout            time.Duration
 	retries, gap       int
+	rs485              line.RS485
+	echo               line.Echo
 	frame              rawFrame
 }
 
@@ -231,8 +233,10 @@ func newLine(n node) rawLine {
 var lineTable = table[rawLine]{
 	must(key("name", name("the line"), func(l *rawLine) *string { return &l.name })),
 	must(key("kind", oneOf(line.RTU, line.ASCII, line.TCP, line.RTUTCP, line.ASCIITCP, line.UART), func(l *rawLine) *line.Kind { return &l.kind })),
-	must(key("port", text(`a device path, host:port, or "sim"`), func(l *rawLine) *string { return &l.port })),
+	must(key("port", text(`a device path, usb:VID:PID:SERIAL, host:port, or "sim"`), func(l *rawLine) *string { return &l.port })),
 	key("serial", text(`speed and format such as "19200 8E1"`), func(l *rawLine) *string { return &l.serial }),
+	key("rs485", choice([]string{"auto", "kernel", "rts"}, line.RS485Auto, line.RS485Kernel, line.RS485RTS), func(l *rawLine) *line.RS485 { return &l.rs485 }),
+	key("echo", choice([]string{"auto", "strip", "none"}, line.EchoAuto, line.EchoStrip, line.EchoNone), func(l *rawLine) *line.Echo { return &l.echo }),
 	key("timeout", duration(10*time.Millisecond, minute), func(l *rawLine) *time.Duration { return &l.timeout }),
 	key("retries", integer[int](0, 10), func(l *rawLine) *int { return &l.retries }),
 	key("gap", gap, func(l *rawLine) *int { return &l.gap }),

@@ -51,9 +51,19 @@ type Line struct {
 	Exceptions   uint64  `json:"exceptions"`
 	GarbageBytes uint64  `json:"garbage_bytes"` // received outside any frame
 	Reopens      uint64  `json:"reopens"`
+	// Driver is what the port's driver counts; nil where it counts nothing.
+	Driver *LineDriver `json:"driver,omitempty"`
 	// P50Seconds and P99Seconds are the time from a request to its answer.
 	P50Seconds float64 `json:"p50_seconds"`
 	P99Seconds float64 `json:"p99_seconds"`
+}
+
+// LineDriver counts what went wrong with characters on the wire.
+type LineDriver struct {
+	FramingErrors uint64 `json:"framing_errors"`
+	ParityErrors  uint64 `json:"parity_errors"`
+	Overruns      uint64 `json:"overruns"` // characters lost in this machine
+	Breaks        uint64 `json:"breaks"`
 }
 
 // Device is one device on a line and what it last said.
