@@ -17,16 +17,18 @@ import (
 // is ours: the library's own takes late answers for present ones and knows no
 // silence between frames. A client is used on the line's owner goroutine only.
 type client struct {
-	api     goburrow.Client
-	setUnit func(unit byte)
-	framer  func(request []byte) line.Framer
-	numbers *numbers // of the transactions; nil where frames have none
-	candor  candor
+	api      goburrow.Client
+	packager goburrow.Packager
+	setUnit  func(unit byte)
+	framer   func(request []byte) line.Framer
+	numbers  *numbers // of the transactions; nil where frames have none
+	candor   candor
 
 	// of the present exchange
 	conn    *line.Conn
 	timeout time.Duration
-	size    int // bytes of request and answer together
+	size    int    // bytes of request and answer together
+	foreign []byte // the request of another master, whose function read does not know
 }
 
 func newClient(kind line.Kind) *client {
@@ -37,17 +39,17 @@ func newClient(kind line.Kind) *client {
 		packager := goburrow.NewTCPClientHandler("")
 		c.setUnit = func(unit byte) { packager.SlaveId = unit }
 		c.framer = func(request []byte) line.Framer { return tcpFramer{request} }
-		c.api = goburrow.NewClient2(packager, c)
+		c.api, c.packager = goburrow.NewClient2(packager, c), packager
 	case line.ASCII, line.ASCIITCP:
 		packager := goburrow.NewASCIIClientHandler("")
 		c.setUnit = func(unit byte) { packager.SlaveId = unit }
 		c.framer = func(request []byte) line.Framer { return asciiFramer{request} }
-		c.api = goburrow.NewClient2(packager, c)
+		c.api, c.packager = goburrow.NewClient2(packager, c), packager
 	default:
 		packager := goburrow.NewRTUClientHandler("")
 		c.setUnit = func(unit byte) { packager.SlaveId = unit }
 		c.framer = func(request []byte) line.Framer { return rtuFramer{request} }
-		c.api = goburrow.NewClient2(packager, c)
+		c.api, c.packager = goburrow.NewClient2(packager, c), packager
 	}
 	return c
 }
@@ -98,8 +100,34 @@ func (c *client) read(conn *line.Conn, unit byte, q question, timeout time.Durat
 		data, err = c.api.ReadHoldingRegisters(q.address, q.count)
 	case readInput:
 		data, err = c.api.ReadInputRegisters(q.address, q.count)
+	default:
+		if data, err = c.pass(conn, unit, c.foreign, timeout); err == nil {
+			data = data[2:]
+		}
 	}
 	return data, exception(err)
+}
+
+// pass asks with the request of another master and gives the answer, which is
+// checked like all others and valid until the next exchange.
+func (c *client) pass(conn *line.Conn, unit byte, request []byte, timeout time.Duration) ([]byte, error) {
+	c.conn, c.timeout = conn, timeout
+	c.setUnit(unit)
+	frame, err := c.packager.Encode(&goburrow.ProtocolDataUnit{FunctionCode: request[0], Data: request[1:]})
+	if err != nil {
+		return nil, err
+	}
+	if frame, err = c.Send(frame); err != nil {
+		return nil, err
+	}
+	answer, err := c.packager.Decode(frame)
+	if err != nil {
+		return nil, err
+	}
+	if answer.FunctionCode == request[0]|exceptionBit {
+		return nil, Exception(answer.Data[0])
+	}
+	return append([]byte{answer.FunctionCode}, answer.Data...), nil
 }
 
 // write sets a coil (data is 0 or 1) or registers. several asks for the

@@ -56,14 +56,19 @@ func check(request, pdu []byte) (size int, ok bool) {
 		return 0, false
 	}
 	switch function {
-	case readCoils, readDiscrete, readHolding, readInput:
+	case identification:
+		return checkID(request, pdu)
+	case readCoils, readDiscrete, readHolding, readInput, readWrite:
 		q := question{function, 0, binary.BigEndian.Uint16(request[3:])}
 		return 2 + q.size(), len(pdu) < 2 || int(pdu[1]) == q.size()
 	}
-	// Writes repeat the address and the value or the count.
+	// Writes repeat the address and the value or the count, or both masks.
 	echo := request[1:5]
+	if function == maskWrite {
+		echo = request[1:7]
+	}
 	n := min(len(pdu)-1, len(echo))
-	return 5, bytes.Equal(pdu[1:1+n], echo[:n])
+	return 1 + len(echo), bytes.Equal(pdu[1:1+n], echo[:n])
 }
 
 // rtuFramer finds the answer to request, a whole RTU frame, among noise,
@@ -175,8 +180,10 @@ func wholeFrame(b []byte) int {
 	switch function := b[1]; {
 	case function&exceptionBit != 0:
 		size = rtuException
-	case function >= readCoils && function <= readInput:
+	case function >= readCoils && function <= readInput, function == readWrite:
 		size = 2 + rtuExtra + int(b[2])
+	case function == maskWrite:
+		size = 10
 	}
 	if len(b) < size || !checksumFits(b[:size]) {
 		return 0

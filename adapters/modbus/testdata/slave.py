@@ -18,6 +18,7 @@ import sys
 from pymodbus.datastore import ModbusSequentialDataBlock, ModbusServerContext, ModbusSlaveContext
 from pymodbus.constants import Endian
 from pymodbus.payload import BinaryPayloadBuilder
+from pymodbus.device import ModbusControlBlock
 from pymodbus.server import StartSerialServer, StartTcpServer
 from pymodbus.transaction import ModbusAsciiFramer, ModbusRtuFramer, ModbusSocketFramer
 
@@ -59,6 +60,7 @@ unit = ModbusSlaveContext(
     zero_mode=True,
 )
 context = ModbusServerContext(slaves={7: unit}, single=False)
+ModbusControlBlock().Identity.update({0: "vendor", 1: "product", 2: "1.0"})
 
 framer = {"rtu": ModbusRtuFramer, "ascii": ModbusAsciiFramer, "tcp": ModbusSocketFramer}[sys.argv[1].split("-")[0]]
 if sys.argv[1] in ("rtu", "ascii"):

@@ -1,0 +1,60 @@
+package modbus
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"sluice/adapters/line"
+)
+
+// relay puts the request of another master, which judge has accepted, to the
+// device and gives the answer. It takes the same care as our own questions:
+// neither gets the answer to the other. It runs on the owner goroutine.
+func (d *device) relay(c *line.Conn, request []byte) ([]byte, error) {
+	switch function := request[0]; function {
+	case readCoils, readDiscrete, readHolding, readInput, readWrite:
+		d.poller.client.foreign = request
+		q := question{function, binary.BigEndian.Uint16(request[1:]), binary.BigEndian.Uint16(request[3:])}
+		data, err := d.ask(c, q, d.poller.cfg.Timeout)
+		if err != nil {
+			return nil, err
+		}
+		return append([]byte{function, byte(len(data))}, data...), nil
+	}
+	if !c.EchoKnown() {
+		// The echo of an adapter looks like the answer to a write; that to a
+		// read does not, even if it is an exception.
+		q := question{readHolding, 0, 1}
+		if len(d.blocks) > 0 {
+			q = d.cheapest().question
+		}
+		if _, err := d.ask(c, q, d.poller.cfg.Timeout); err != nil && !errors.As(err, new(Exception)) {
+			return nil, fmt.Errorf("before writing: %w", err)
+		}
+	}
+	c.Quiet(d.cfg.Delay)
+	begin := time.Now()
+	answer, err := d.poller.client.pass(c, d.cfg.Unit, request, d.poller.cfg.Timeout)
+	d.asked(begin, err)
+	return answer, err
+}
+
+// relayed draws the conclusions about the device from a request of another
+// master: what it wrote is read anew at once, whatever became of it.
+func (d *device) relayed(ctx context.Context, request []byte, err error) {
+	if s, writes := written(request); writes {
+		for _, b := range d.blocks {
+			if s.touches(b) {
+				b.due = time.Time{}
+			}
+		}
+		d.poller.rouse()
+	}
+	if errors.Is(err, GatewayPath) || errors.Is(err, GatewayTarget) {
+		return // another gateway answered, not the device
+	}
+	d.settle(ctx, err)
+}
