@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/adapters"
+	"sluice/adapters/modbus"
 	"sluice/gateway/cli"
 	"sluice/gateway/web"
 	"sluice/mqttcore"
@@ -232,9 +233,20 @@ func (h *health) lines() []web.Line {
 				w.Exceptions += d.Exceptions
 			}
 		}
+		if door := h.g.doors[s.Name]; door != nil {
+			w.Share = share(door.Stats())
+		}
 		out = append(out, w)
 	}
 	return out
+}
+
+// share tells what a line's door has done.
+func share(s modbus.DoorStats) *web.Share {
+	return &web.Share{
+		Address: s.Address, Clients: s.Clients, TurnedAway: s.TurnedAway, Garbled: s.Garbled,
+		Requests: s.Requests, Answered: s.Answers, Refused: s.Refused, Busy: s.Busy, NoPath: s.NoPath, NoAnswer: s.Silent,
+	}
 }
 
 func (h *health) devices() []web.Device {

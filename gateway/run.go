@@ -100,6 +100,7 @@ type gateway struct {
 	field      *sim.Field // nil where no line is simulated
 	lines      []*line.Line
 	pollers    map[string]*modbus.Poller // by line
+	doors      map[string]*modbus.Door   // by line
 	listeners  map[string]*uart.Listener // by line
 	readings   *readings
 	commands   *commands
@@ -115,7 +116,7 @@ type gateway struct {
 func newGateway(cfg *config.Config, m machine, b *board, log *slog.Logger) (*gateway, error) {
 	g := &gateway{
 		cfg: cfg, log: log, board: b, started: time.Now(),
-		pollers: map[string]*modbus.Poller{}, listeners: map[string]*uart.Listener{},
+		pollers: map[string]*modbus.Poller{}, doors: map[string]*modbus.Door{}, listeners: map[string]*uart.Listener{},
 	}
 	var err error
 	if g.watchdog, err = newWatchdog(log); err != nil {
@@ -180,6 +181,9 @@ func newGateway(cfg *config.Config, m machine, b *board, log *slog.Logger) (*gat
 		if u := g.listeners[l.Config().Name]; u != nil {
 			devices = append(devices, u)
 		}
+		if d := g.doors[l.Config().Name]; d != nil {
+			devices = append(devices, d)
+		}
 	}
 	g.group.add(lines...)
 	g.group.add(devices...)
@@ -201,8 +205,11 @@ func (g *gateway) addLine(lc *config.Line) {
 			talkers = append(talkers, *d.UART)
 		}
 	}
-	if len(masters) > 0 {
+	if len(masters) > 0 || lc.Share.Listen != "" {
 		g.pollers[lc.Name] = modbus.NewPoller(l, masters, g.readings, g.log)
+	}
+	if lc.Share.Listen != "" {
+		g.doors[lc.Name] = modbus.NewDoor(g.pollers[lc.Name], lc.Share)
 	}
 	if len(talkers) > 0 {
 		g.listeners[lc.Name] = uart.NewListener(l, talkers, g.readings, g.log)
@@ -278,6 +285,11 @@ func (g *gateway) addresses() []string {
 	all := g.broker.URLs()
 	if a := g.web.Addr(); a != nil {
 		all = append(all, "http://"+a.String()+"/")
+	}
+	for _, l := range g.lines {
+		if d := g.doors[l.Config().Name]; d != nil {
+			all = append(all, "modbus://"+d.Stats().Address)
+		}
 	}
 	return all
 }

@@ -29,7 +29,7 @@ func (d *device) relay(c *line.Conn, request []byte) ([]byte, error) {
 		// read does not, even if it is an exception.
 		q := question{readHolding, 0, 1}
 		if len(d.blocks) > 0 {
-			q = d.cheapest().question
+			q = d.shortRead(nil).question
 		}
 		if _, err := d.ask(c, q, d.poller.cfg.Timeout); err != nil && !errors.As(err, new(Exception)) {
 			return nil, fmt.Errorf("before writing: %w", err)
@@ -38,7 +38,7 @@ func (d *device) relay(c *line.Conn, request []byte) ([]byte, error) {
 	c.Quiet(d.cfg.Delay)
 	begin := time.Now()
 	answer, err := d.poller.client.pass(c, d.cfg.Unit, request, d.poller.cfg.Timeout)
-	d.asked(begin, err)
+	d.asked(c, begin, err)
 	return answer, err
 }
 
@@ -47,8 +47,12 @@ func (d *device) relay(c *line.Conn, request []byte) ([]byte, error) {
 func (d *device) relayed(ctx context.Context, request []byte, err error) {
 	if s, writes := written(request); writes {
 		for _, b := range d.blocks {
-			if s.touches(b) {
-				b.due = time.Time{}
+			if !s.touches(b) {
+				continue
+			}
+			b.due = time.Time{}
+			for _, pt := range b.points {
+				pt.due = time.Time{}
 			}
 		}
 		d.poller.rouse()

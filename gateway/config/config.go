@@ -80,6 +80,8 @@ type Line struct {
 	// Sim tells that the line is simulated: Port is SimPort, and is to be
 	// replaced by the path of the simulated port.
 	Sim bool
+	// Share is the line's door for other masters; without Listen it has none.
+	Share modbus.DoorConfig
 }
 
 // Device is one [[device]]. Exactly one of Modbus and UART is set, by the kind

@@ -12,7 +12,7 @@ import (
 
 // buildLines turns the lines of a file into the owners' configurations.
 func (b *binder) buildLines(f *rawFile, cfg *Config) {
-	names, ports := uses{}, uses{}
+	names, ports, doors := uses{}, uses{}, uses{}
 	for i := range f.lines {
 		l := &f.lines[i]
 		names.claim(b, l.name, l.at("name"), fmt.Sprintf("there is a line %q already", l.name))
@@ -37,6 +37,7 @@ func (b *binder) buildLines(f *rawFile, cfg *Config) {
 		if l.has("gap") && l.kind == line.UART {
 			b.badKey(l.at("gap"), "", `"gap" is for registers: %s has none`, l.title())
 		}
+		b.buildShare(f, l, &out, doors)
 		cfg.Lines = append(cfg.Lines, out)
 	}
 }

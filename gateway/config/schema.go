@@ -223,6 +223,8 @@ type rawLine struct {
 	retries, gap       int
 	rs485              line.RS485
 	echo               line.Echo
+	share              string
+	shareWrites        bool
 	frame              rawFrame
 }
 
@@ -240,6 +242,8 @@ var lineTable = table[rawLine]{
 	key("timeout", duration(10*time.Millisecond, minute), func(l *rawLine) *time.Duration { return &l.timeout }),
 	key("retries", integer[int](0, 10), func(l *rawLine) *int { return &l.retries }),
 	key("gap", gap, func(l *rawLine) *int { return &l.gap }),
+	key("share", checked(`an address such as "127.0.0.1:1502", or "" for none`, checkWebListen), func(l *rawLine) *string { return &l.share }),
+	key("share_writes", boolean, func(l *rawLine) *bool { return &l.shareWrites }),
 	key("frame", sub(frameTable, "the frame of [[line]]", newFrame), func(l *rawLine) *rawFrame { return &l.frame }),
 }
 

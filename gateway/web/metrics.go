@@ -64,6 +64,9 @@ var (
 	lineErrors   = counter("line_errors_total", "Requests without a good answer, by cause.", "line", "cause")
 	lineGarbage  = counter("line_stray_bytes_total", "Bytes received outside any frame.", "line")
 	lineReopens  = counter("line_reopens_total", "Times the line was opened again after it was lost.", "line")
+	lineClients  = gauge("line_share_clients", "Other masters connected to the line's door.", "line")
+	lineShared   = counter("line_share_requests_total", "Requests of other masters, by how they were answered.", "line", "answer")
+	lineAway     = counter("line_share_turned_away_total", "Other masters that were not let in, by cause.", "line", "cause")
 	lineP50      = gauge("line_response_p50_seconds", "Half of the latest answers came within this time.", "line")
 	lineP99      = gauge("line_response_p99_seconds", "99 of 100 of the latest answers came within this time.", "line")
 
@@ -182,6 +185,16 @@ func collectLine(put putFunc, l Line) {
 	put(lineErrors, float64(l.Exceptions), l.Name, "exception")
 	put(lineGarbage, float64(l.GarbageBytes), l.Name)
 	put(lineReopens, float64(l.Reopens), l.Name)
+	if s := l.Share; s != nil {
+		put(lineClients, float64(s.Clients), l.Name)
+		put(lineShared, float64(s.Answered), l.Name, "device")
+		put(lineShared, float64(s.Refused), l.Name, "refused")
+		put(lineShared, float64(s.Busy), l.Name, "busy")
+		put(lineShared, float64(s.NoPath), l.Name, "no_path")
+		put(lineShared, float64(s.NoAnswer), l.Name, "no_answer")
+		put(lineAway, float64(s.TurnedAway), l.Name, "full")
+		put(lineAway, float64(s.Garbled), l.Name, "garbled")
+	}
 	if l.P99Seconds > 0 { // unknown before the first answer
 		put(lineP50, l.P50Seconds, l.Name)
 		put(lineP99, l.P99Seconds, l.Name)

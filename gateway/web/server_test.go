@@ -73,6 +73,7 @@ func cellar() *field {
 		Lines: []Line{{
 			Name: "rs485", Kind: "rtu", Port: "/dev/ttyUSB0", Open: true, Load: 0.425,
 			Requests: 1204, Timeouts: 3, CRCErrors: 1, P50Seconds: 0.0123, P99Seconds: 0.2,
+			Share: &Share{Address: "127.0.0.1:1502", Clients: 1, Requests: 7, Answered: 5, Refused: 2},
 		}},
 		Devices: []Device{
 			{

@@ -56,6 +56,23 @@ type Line struct {
 	// P50Seconds and P99Seconds are the time from a request to its answer.
 	P50Seconds float64 `json:"p50_seconds"`
 	P99Seconds float64 `json:"p99_seconds"`
+	// Share is what the line's door for other masters has done; nil without one.
+	Share *Share `json:"share,omitempty"`
+}
+
+// Share is a line's door for other Modbus masters. Each request counts once
+// more, by how it was answered.
+type Share struct {
+	Address    string `json:"address"`
+	Clients    int    `json:"clients"`     // connected now
+	TurnedAway uint64 `json:"turned_away"` // came when there were too many
+	Garbled    uint64 `json:"garbled"`     // sent what is no Modbus TCP
+	Requests   uint64 `json:"requests"`
+	Answered   uint64 `json:"answered"`  // by a device, exceptions included
+	Refused    uint64 `json:"refused"`   // writes that are not allowed, and nonsense
+	Busy       uint64 `json:"busy"`      // exception 6: too many waited
+	NoPath     uint64 `json:"no_path"`   // exception 10: the line was not open
+	NoAnswer   uint64 `json:"no_answer"` // exception 11
 }
 
 // LineDriver counts what went wrong with characters on the wire.

@@ -219,6 +219,10 @@ func lineCard(l Line) card {
 	f.count("Exceptions", l.Exceptions, false)
 	f.count("Stray bytes", l.GarbageBytes, false)
 	f.count("Reopened", l.Reopens, true)
+	if l.Share != nil {
+		f.count("Other masters", uint64(l.Share.Clients), true)
+		f.count("Their requests", l.Share.Requests, true)
+	}
 	f.responses(l.P50Seconds, l.P99Seconds)
 	return card{
 		Name:  l.Name,
