@@ -225,7 +225,7 @@ func (d *Door) answer(ctx context.Context, unit byte, request []byte) []byte {
 		d.count(counter)
 		return []byte{request[0] | exceptionBit, byte(code)}
 	}
-	if code := judge(request); code != 0 {
+	if code := objection(request); code != 0 {
 		return refuse(code, &d.stats.Refused)
 	}
 	if _, writes := written(request); writes && !d.cfg.Writes {
@@ -268,7 +268,7 @@ func (d *Door) ask(ctx context.Context, unit byte, request []byte) (answer []byt
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	for {
+	for { // again while an earlier answer might pass for this one's
 		err = d.poller.line.Do(ctx, line.Poll, func(ctx context.Context, c *line.Conn) error {
 			dev, known := d.device(unit)
 			answer, err = dev.relay(c, request)

@@ -210,7 +210,7 @@ func TestDoorTellsNoWrongValueUnderFaults(t *testing.T) {
 		c := call(t, d)
 		masters.Go(func() {
 			good := 0
-			for i := 0; i < 60 || good < 20; i++ {
+			for i := 0; i < 40 || good < 15; i++ {
 				unit, address := byte(1+(i+m)%2), uint16(i%3)*100
 				c.send(unit, 3, byte(address>>8), byte(address), 0, 10)
 				got := c.receive(unit)

@@ -40,11 +40,11 @@ func (s span) touches(b *block) bool {
 	return b.points[0].Table == s.table && int(b.address) < s.address+s.count && s.address < int(b.address)+int(b.count)
 }
 
-// judge tells what is wrong with a request, 0 if nothing is: the answers to
+// objection tells what is wrong with a request, 0 if nothing is: the answers to
 // what it accepts have a length that is known from the request, or from their
 // own begin. The numbers are those of the Modbus Application Protocol V1.1b3,
 // 6.1 to 6.21.
-func judge(pdu []byte) Exception {
+func objection(pdu []byte) Exception {
 	word := func(at int) int { return int(binary.BigEndian.Uint16(pdu[at:])) }
 	within := func(n, most int) bool { return n >= 1 && n <= most }
 	good := false

@@ -10,7 +10,7 @@ import (
 	"sluice/adapters/line"
 )
 
-// relay puts the request of another master, which judge has accepted, to the
+// relay puts the request of another master, to which there is no objection, to the
 // device and gives the answer. It takes the same care as our own questions:
 // neither gets the answer to the other. It runs on the owner goroutine.
 func (d *device) relay(c *line.Conn, request []byte) ([]byte, error) {
