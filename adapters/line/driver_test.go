@@ -97,7 +97,7 @@ func (w lockedWriter) Write(b []byte) (int, error) {
 	return w.buf.Write(b)
 }
 
-func TestKernelSwitchesTheDirection(t *testing.T) {
+func TestFault24KernelSwitchesTheDirection(t *testing.T) {
 	for name, c := range map[string]struct {
 		driver *fakeDriver
 		open   string // the state of the line
@@ -138,7 +138,7 @@ func TestKernelSwitchesTheDirection(t *testing.T) {
 
 // RTS is off while nothing is sent, and goes off after the last bit of a
 // request, before its answer can come.
-func TestRTSSwitchesTheDirection(t *testing.T) {
+func TestFault25RTSSwitchesTheDirection(t *testing.T) {
 	b := newBench(t)
 	cfg := rtuConfig(b.link)
 	cfg.RS485 = RS485RTS
@@ -195,7 +195,7 @@ func TestLatencyIsLowered(t *testing.T) {
 	}
 }
 
-func TestDriverCounts(t *testing.T) {
+func TestFault05DriverCounts(t *testing.T) {
 	b := newBench(t)
 	b.answer("ping", "pong")
 	d := &fakeDriver{tally: tally{frame: 100, parity: 1<<31 - 1}} // of before

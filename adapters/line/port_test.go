@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestUnplugAndReplug(t *testing.T) {
+func TestFault20UnplugAndReplug(t *testing.T) {
 	b := newBench(t)
 	other := newBench(t)
 	other.answer("ping", "pong")
@@ -55,7 +55,7 @@ func TestUnplugAndReplug(t *testing.T) {
 	}
 }
 
-func TestUnplugDuringAnExchange(t *testing.T) {
+func TestFault20UnplugDuringAnExchange(t *testing.T) {
 	b := newBench(t)
 	master := b.master
 	cfg := rtuConfig(b.link)
@@ -71,7 +71,7 @@ func TestUnplugDuringAnExchange(t *testing.T) {
 	}
 }
 
-func TestBusyPortNamesItsHolder(t *testing.T) {
+func TestFault23BusyPortNamesItsHolder(t *testing.T) {
 	b := newBench(t)
 	l, second := New(rtuConfig(b.link), quiet()), New(rtuConfig(b.link), quiet())
 	changes := states(second)

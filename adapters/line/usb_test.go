@@ -101,7 +101,7 @@ func TestPorts(t *testing.T) {
 }
 
 // The names that udev makes stand before that of the adapter itself.
-func TestStableNames(t *testing.T) {
+func TestFault22StableNames(t *testing.T) {
 	m := fakeMachine(t)
 	m.usb(t, "ttyUSB0", "1-1", "/dev/null", USB{"0403", "6001", "A1", "", ""})
 	if err := os.Remove(m.dev + "/ttyUSB0"); err != nil {
@@ -143,7 +143,7 @@ func TestUSBNames(t *testing.T) {
 }
 
 // An adapter that comes back in another socket, as another terminal, is found.
-func TestUSBAdapterMoves(t *testing.T) {
+func TestFault21AdapterGetsAnotherName(t *testing.T) {
 	b := newBench(t)
 	m := fakeMachine(t)
 	id := USB{"0403", "6001", "A1", "", ""}

@@ -83,7 +83,7 @@ func TestDeadDevice(t *testing.T) {
 	}
 }
 
-func TestUnplugAndReplug(t *testing.T) {
+func TestFault20UnplugAndReplug(t *testing.T) {
 	t.Parallel()
 	f, other, r := newField(t), newField(t), newRecord(t)
 	f.add(1).registers[0] = 1
@@ -118,7 +118,7 @@ func TestUnplugAndReplug(t *testing.T) {
 }
 
 // One missing register costs its own point, not the block it lies in.
-func TestMissingRegister(t *testing.T) {
+func TestFault09MissingRegister(t *testing.T) {
 	t.Parallel()
 	f, r := newField(t), newRecord(t)
 	s := f.add(1)
@@ -141,7 +141,7 @@ func TestMissingRegister(t *testing.T) {
 }
 
 // Some devices keep silent about a register they lack.
-func TestSilentRegister(t *testing.T) {
+func TestFault13SilentRegister(t *testing.T) {
 	t.Parallel()
 	f, r := newField(t), newRecord(t)
 	s := f.add(1)
@@ -245,7 +245,7 @@ func TestMangledAnswers(t *testing.T) {
 // Now and then the device falls one answer behind for three requests: each
 // brings out the answer to the one before. Equal in unit, function and length,
 // only the order gives it away.
-func TestLateAnswerIsNeverTakenForAnotherRegister(t *testing.T) {
+func TestFault01LateAnswerIsNeverTakenForAnotherRegister(t *testing.T) {
 	t.Parallel()
 	f, r := newField(t), newRecord(t)
 	s := f.add(1)
@@ -284,7 +284,7 @@ func TestLateAnswerIsNeverTakenForAnotherRegister(t *testing.T) {
 	})
 }
 
-func TestTCP(t *testing.T) {
+func TestFault29LateTransaction(t *testing.T) {
 	t.Parallel()
 	f, r := newField(t), newRecord(t)
 	s := f.add(1)
@@ -326,7 +326,7 @@ func TestTCP(t *testing.T) {
 }
 
 // A gateway that can't reach a device says so; the connection is kept.
-func TestTCPGateway(t *testing.T) {
+func TestFault11DeviceBehindAGateway(t *testing.T) {
 	t.Parallel()
 	f, r := newField(t), newRecord(t)
 	f.add(1).registers[0] = 5

@@ -1,6 +1,9 @@
 package modbus
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -97,4 +100,39 @@ func (r *record) online(device string) {
 func (r *record) offline(device string) {
 	r.t.Helper()
 	r.until(device+" offline", func() bool { return r.on[device] != "" && r.on[device] != "online" })
+}
+
+// only waits for n good readings and checks all good ones of the points named
+// against the values they may have, parted by blanks.
+func (r *record) only(n int, want map[string]string) {
+	r.t.Helper()
+	good := 0
+	r.until(fmt.Sprint(n, " good readings"), func() bool {
+		good = 0
+		for _, reading := range r.all {
+			if reading.Quality == adapters.Good {
+				good++
+			}
+		}
+		return good >= n
+	})
+	r.never(func(reading adapters.Reading) bool {
+		values, ok := want[reading.Point.Device+"/"+reading.Point.Name]
+		return ok && reading.Quality == adapters.Good && !slices.Contains(strings.Fields(values), reading.Value.String())
+	})
+}
+
+// never checks that nothing of the kind was published.
+func (r *record) never(bad func(adapters.Reading) bool) {
+	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, reading := range r.all {
+		if bad(reading) {
+			r.t.Errorf("published %s/%s = %v, %v", reading.Point.Device, reading.Point.Name, reading.Value, reading.Quality)
+		}
+		if reading.Quality != adapters.Good && !reading.Value.IsNone() {
+			r.t.Errorf("%s/%s is %v and has a value", reading.Point.Device, reading.Point.Name, reading.Quality)
+		}
+	}
 }

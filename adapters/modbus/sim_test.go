@@ -89,6 +89,31 @@ func (s *truth) Put(readings []adapters.Reading) {
 	}
 }
 
+// wait waits for n good readings more.
+func (s *truth) wait(t testing.TB, n int) {
+	t.Helper()
+	s.mu.Lock()
+	s.goal = s.good + n
+	s.enough = make(chan struct{})
+	enough := s.enough
+	s.mu.Unlock()
+	select {
+	case <-enough:
+	case <-time.After(testPatience):
+		t.Fatalf("too few good readings in %v", testPatience)
+	}
+}
+
+// right fails the test for every value that was wrong.
+func (s *truth) right(t testing.TB) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, text := range s.wrong {
+		t.Error(text)
+	}
+}
+
 func (s *truth) Availability(string, bool, string) {}
 
 func newTruth(devices []DeviceConfig, goal int) *truth {
@@ -99,53 +124,6 @@ func newTruth(devices []DeviceConfig, goal int) *truth {
 		}
 	}
 	return s
-}
-
-// Each slave has blocks of equal length, and whatever goes wrong on the bus,
-// no value is published that its register does not hold.
-func TestNoWrongValueUnderFaults(t *testing.T) {
-	t.Parallel()
-	spoilt := []sim.Fault{
-		{Kind: sim.BadCRC, Probability: 0.05},
-		{Kind: sim.GarbageBefore, Probability: 0.05},
-		{Kind: sim.GarbageAfter, Probability: 0.03},
-		{Kind: sim.Truncated, Probability: 0.03},
-		{Kind: sim.WrongFunction, Probability: 0.03},
-		{Kind: sim.WrongCount, Probability: 0.03},
-		{Kind: sim.Echo, Probability: 0.03},
-		{Kind: sim.Exception, Probability: 0.03},
-	}
-	for name, faults := range map[string][]sim.Fault{
-		"late": append([]sim.Fault{
-			{Kind: sim.Late, Probability: 0.05, Delay: 50 * ms},
-			{Kind: sim.Late, Probability: 0.02, Delay: 200 * ms},
-		}, spoilt...),
-		// Not both: a late answer in another unit's name can't be told from its own.
-		"of another unit": append([]sim.Fault{{Kind: sim.WrongUnit, Probability: 0.05}}, spoilt...),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			slaves, devices := meters(3, []uint16{0, 100, 200}, 10, 0, faults...)
-			f := simulate(t, sim.LineConfig{Name: "bus", Kind: "rtu", Baud: 115200, Slaves: slaves})
-			sink := newTruth(devices, 1200)
-			cfg := (&field{}).rtu()
-			cfg.Port, cfg.Timeout = f.Path("bus"), 40*ms
-			p, l := start(t, cfg, sink, devices...)
-			select {
-			case <-sink.enough:
-			case <-time.After(testPatience):
-				t.Fatalf("too few good readings; %+v; %+v", l.Stats(), p.Stats())
-			}
-			sink.mu.Lock()
-			defer sink.mu.Unlock()
-			for _, text := range sink.wrong {
-				t.Error(text)
-			}
-			if s := l.Stats(); s.Checksum == 0 || s.Short == 0 || s.Mismatch == 0 || s.Garbage == 0 {
-				t.Errorf("not all faults were met: %+v", s)
-			}
-		})
-	}
 }
 
 // Slaves that insist on the silence between frames hear every request.

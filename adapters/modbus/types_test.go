@@ -162,7 +162,7 @@ func TestWriteBit(t *testing.T) {
 	})
 }
 
-func TestSentinelsAndRange(t *testing.T) {
+func TestFault26SentinelsAndRange(t *testing.T) {
 	for _, c := range []struct {
 		typ  Type
 		bad  []adapters.Value

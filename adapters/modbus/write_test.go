@@ -90,7 +90,7 @@ func TestWriteThatIsNotTaken(t *testing.T) {
 	}
 }
 
-func TestWriteFallsBackToTheFunctionForMany(t *testing.T) {
+func TestFault12WriteFallsBackToAnotherFunction(t *testing.T) {
 	t.Parallel()
 	f, s, _, p := writeBench(t)
 	f.with(func() { s.refuse[5], s.refuse[6] = 1, 1 })
@@ -125,7 +125,7 @@ func TestWriteToADeadDevice(t *testing.T) {
 
 // With an adapter that hears itself and no device at all, a write must fail
 // although its echo is a perfect answer.
-func TestEchoIsNoAnswerToAWrite(t *testing.T) {
+func TestFault03EchoIsNoAnswerToAWrite(t *testing.T) {
 	t.Parallel()
 	f, r := newField(t), newRecord(t)
 	f.mangle = func(request, _ []byte) []byte { return bytes.Clone(request) }
@@ -137,7 +137,7 @@ func TestEchoIsNoAnswerToAWrite(t *testing.T) {
 	}
 }
 
-func TestWriteThroughAnEcho(t *testing.T) {
+func TestFault03WriteThroughAnEcho(t *testing.T) {
 	t.Parallel()
 	f, r := newField(t), newRecord(t)
 	s := f.add(1)

@@ -201,7 +201,7 @@ func greenhouse(stale time.Duration) DeviceConfig {
 	}
 }
 
-func TestListen(t *testing.T) {
+func TestFault32LinesCutAndOverlong(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t)
 	u, r := start(t, b, greenhouse(0))
@@ -218,7 +218,7 @@ func TestListen(t *testing.T) {
 	}
 }
 
-func TestStale(t *testing.T) {
+func TestFault32NothingGoodIsHeard(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t)
 	_, r := start(t, b, greenhouse(50*time.Millisecond))
