@@ -89,6 +89,20 @@ type Writer interface {
 	Write(ctx context.Context, c Command) Result
 }
 
-// ErrOffline is what a Result's error wraps when the device did not answer, so
-// that the command may be tried again when it does.
-var ErrOffline = errors.New("device does not answer")
+// What the error of a Result may wrap.
+var (
+	// ErrOffline: the device did not answer or could not be reached, so that
+	// the command may be tried again when it is back.
+	ErrOffline = errors.New("device does not answer")
+	// ErrStopping: the gateway stops. Nobody knows whether the command was
+	// carried out; it is for the next start.
+	ErrStopping = errors.New("the gateway stops")
+)
+
+// Mark makes err wrap sign, too, and leaves its text as it is.
+func Mark(err, sign error) error { return &marked{err, sign} }
+
+type marked struct{ err, sign error }
+
+func (m *marked) Error() string   { return m.err.Error() }
+func (m *marked) Unwrap() []error { return []error{m.err, m.sign} }

@@ -355,6 +355,18 @@ func (l *Link) noteUnfit(topic string, err error) {
 	}
 }
 
+// Heard tells when the upstream was last known to be there: now, while it is
+// connected. A connection that has died without a word counts as one until
+// the keep alive finds out. Zero before Run.
+func (l *Link) Heard() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.connected {
+		return time.Now()
+	}
+	return l.since
+}
+
 // Stats returns the link's figures.
 func (l *Link) Stats() Stats {
 	s := Stats{

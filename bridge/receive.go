@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -274,13 +275,13 @@ func (r *receiver) answer(a *arrival) error {
 // one of those that come down.
 func (l *Link) localName(remote string) (string, bool) {
 	local, ok := strings.CutPrefix(remote, l.cfg.Prefix)
-	if !ok || local == "" {
+	if !ok || local == "" || !l.Brings(local) {
 		return "", false
 	}
-	for _, f := range l.cfg.In {
-		if topic.Match(f, local) {
-			return local, true
-		}
-	}
-	return "", false
+	return local, true
+}
+
+// Brings tells whether the topic, a local name, is one of those that come down.
+func (l *Link) Brings(local string) bool {
+	return slices.ContainsFunc(l.cfg.In, func(f string) bool { return topic.Match(f, local) })
 }

@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,35 +16,15 @@ import (
 const (
 	// commandConsumer names the commands' own place in the durable log.
 	commandConsumer = "commands"
-	// maxCommandAge is how old a command may get before it is carried out:
-	// a pump that starts minutes late is worse than one that doesn't.
-	maxCommandAge = 30 * time.Second
 	// liveLimit bounds the QoS 0 commands that wait to be taken; more are
 	// dropped and logged, as nothing was promised for them.
 	liveLimit = 64
-	// commandWindow bounds the commands that are taken and not yet settled.
+	// commandWindow bounds the commands that are taken and not yet settled,
+	// beside the one that may wait for each point.
 	commandWindow = 256
 	// settleLimit bounds the wait for the last results at a stop.
 	settleLimit = 2 * time.Second
 )
-
-// order is one command on its way to a device.
-type order struct {
-	seq    uint64 // in the log; acknowledged when the result is out
-	target *target
-	value  adapters.Value
-	id     string
-	at     time.Time           // when the broker took it, with a monotonic reading
-	older  bool                // it was before that, and nobody knows when
-	props  mqttcore.Properties // response topic and correlation data
-}
-
-// target is a point that takes commands.
-type target struct {
-	point  *adapters.Point
-	result string // topic
-	worker *worker
-}
 
 // commands carries out what is published to the set topics and answers on the
 // result topics. It is a durable consumer of the broker: a command that was
@@ -60,32 +37,50 @@ type commands struct {
 	targets map[string]*target // by set topic
 	devices []string           // topics of devices: what is sent below them is answered
 	workers []*worker
-	ready   chan struct{}
-	settled chan uint64 // sequence numbers whose result is durable
-	live    chan *mqttcore.Message
+	guarded []*target // those with a safe value
+
+	ready    chan struct{}
+	live     chan *mqttcore.Message
+	finished chan finished
+	settled  chan uint64   // sequence numbers whose result is durable; made by Run
+	returned chan struct{} // holds one token when a device came back
+
+	// Of Run's goroutine.
+	consumer  *mqttcore.Consumer // nil while there is no room for one
+	unsettled int                // results that are not yet safe
+	note      note
+	changed   bool // the note, since it was kept last
+}
+
+// finished is an order that a worker is done with.
+type finished struct {
+	*order
+	adapters.Result
 }
 
 func newCommands(b *mqttcore.Broker, clock *clock, log *slog.Logger) *commands {
 	return &commands{
 		broker: b, clock: clock, log: log,
-		targets: map[string]*target{},
-		ready:   make(chan struct{}),
-		settled: make(chan uint64, commandWindow),
-		live:    make(chan *mqttcore.Message, liveLimit),
+		targets:  map[string]*target{},
+		ready:    make(chan struct{}),
+		live:     make(chan *mqttcore.Message, liveLimit),
+		finished: make(chan finished),
+		returned: make(chan struct{}, 1),
 	}
 }
 
 // device makes a worker for one device. keep says whether a command for a
-// device that is away waits for it.
-func (c *commands) device(w adapters.Writer, keep bool) *worker {
-	wk := &worker{commands: c, writer: w, keep: keep, more: make(chan struct{}, 1), back: make(chan struct{}, 1)}
+// device that is away waits for it; none that is older than maxAge is carried
+// out.
+func (c *commands) device(w adapters.Writer, keep bool, maxAge time.Duration) *worker {
+	wk := &worker{commands: c, writer: w, keep: keep, maxAge: maxAge, more: make(chan struct{}, 1), back: make(chan struct{}, 1)}
 	c.workers = append(c.workers, wk)
 	return wk
 }
 
 // add makes a point take commands. It is called before Run.
 func (c *commands) add(p *adapters.Point, set, result string, w *worker) {
-	c.targets[set] = &target{point: p, result: result, worker: w}
+	c.targets[set] = &target{point: p, set: set, result: result, worker: w}
 }
 
 // answerFor makes every command below a device's topic get an answer, also
@@ -115,12 +110,6 @@ func topicMatch(filter, topic string) bool {
 	return below && isSet && point != "" && !strings.Contains(point, "/")
 }
 
-// unknown answers a command for a point that takes none.
-func (c *commands) unknown(o *order, setTopic string) {
-	o.target = &target{point: &adapters.Point{Device: setTopic}, result: strings.TrimSuffix(setTopic, "/set") + "/result"}
-	c.refuse(o, errors.New("no point here takes commands: it is not in the configuration, or has no write"))
-}
-
 // String names the task.
 func (c *commands) String() string { return "commands" }
 
@@ -137,73 +126,92 @@ func (c *commands) Run(ctx context.Context) error {
 	for _, f := range filters {
 		defer c.broker.Subscribe(f.Topic, c.listen)()
 	}
-	ctx, stop := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer stop()
-	for _, w := range c.workers {
-		wg.Go(func() { w.run(ctx) })
+	window := commandWindow + len(c.targets)
+	c.settled = make(chan uint64, window)
+	for _, t := range c.guarded {
+		t.vigil.heard = time.Now()
 	}
-	var consumer *mqttcore.Consumer // nil while there is no room for one
-	var wake <-chan struct{}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var working sync.WaitGroup
+	for _, w := range c.workers {
+		working.Go(func() { w.run(ctx) })
+	}
 	promised := make(chan opened, 1)
-	wg.Go(func() { promised <- c.open(ctx, filters) })
+	working.Go(func() { promised <- c.open(ctx, filters) })
+	var wake <-chan struct{} // of consumer
+	due := time.NewTimer(0)
+	defer due.Stop()
 	defer func() {
-		if consumer != nil {
-			consumer.Close()
+		if c.consumer != nil {
+			c.consumer.Close()
 		}
 	}()
 
-	open := 0 // commands taken and not settled
+	open := 0     // commands taken and not settled
+	fresh := true // safe values of before the start were not seen to
 	for ctx.Err() == nil {
-		for consumer != nil && open < commandWindow {
+		for c.consumer != nil && open < window {
 			var d mqttcore.Delivery
-			more, err := consumer.Next(&d)
+			more, err := c.consumer.Next(&d)
 			if err != nil {
 				c.log.Error("commands cannot be read, those at QoS 0 are carried out", "error", err)
-				consumer.Close()
-				consumer, wake = nil, nil
+				c.consumer.Close()
+				c.consumer, wake = nil, nil
 				break
 			}
 			if !more {
 				break
 			}
-			open++
-			c.take(&d)
+			if c.take(&d) {
+				open++
+			}
 		}
+		if c.consumer != nil && fresh {
+			fresh = false // what waits in the log has ended the safe state of its points
+			c.again(func(*target) bool { return true }, "the start of the gateway")
+		}
+		if next := c.watch(); !next.IsZero() {
+			due.Reset(time.Until(next))
+		}
+		c.keepNote()
 		select {
 		case <-ctx.Done():
+		case <-due.C:
+		case <-c.returned:
+			back := map[*worker]bool{}
+			for _, w := range c.workers {
+				back[w] = w.returned.Swap(false)
+			}
+			c.again(func(t *target) bool { return back[t.worker] }, "the return of the device")
 		case o := <-promised:
 			if o.err != nil && ctx.Err() == nil {
+				stop()
+				c.drain(&working)
 				return o.err
 			}
-			if consumer = o.consumer; consumer != nil {
-				wake = consumer.Wake()
+			if c.consumer = o.consumer; c.consumer != nil {
+				wake = c.consumer.Wake()
+				c.recall()
 			}
 		case <-wake:
 		case m := <-c.live:
-			o := &order{target: c.targets[m.Topic], at: time.Now(), props: m.Properties}
-			if o.target == nil {
-				c.unknown(o, m.Topic)
-				continue
-			}
-			c.carry(o, m.Payload)
+			c.carry(&order{at: time.Now(), props: m.Properties}, m.Topic, m.Payload, m.Retained)
+		case f := <-c.finished:
+			c.report(f.order, f.Result)
 		case seq := <-c.settled:
-			if consumer != nil {
-				consumer.Ack(seq)
-			}
+			c.acknowledge(seq)
 			open--
 		}
 	}
-	wg.Wait()
+	c.drain(&working)
+	c.keepNote()
 	late := time.NewTimer(settleLimit)
 	defer late.Stop()
-	for ; open > 0; open-- {
+	for c.unsettled > 0 {
 		select {
 		case seq := <-c.settled:
-			if consumer != nil {
-				consumer.Ack(seq)
-			}
+			c.acknowledge(seq)
 		case <-late.C:
 			return nil // what is not settled comes again after the start
 		}
@@ -237,146 +245,70 @@ func (c *commands) open(ctx context.Context, filters []mqttcore.Filter) opened {
 	return opened{consumer, err}
 }
 
-// listen takes a QoS 0 command from the publisher's goroutine. A retained one
-// from before the start is nobody's present wish.
-func (c *commands) listen(m *mqttcore.Message) {
-	if m.QoS != 0 || m.Retain {
-		return
-	}
-	select {
-	case c.live <- m:
-	default:
-		c.log.Warn("command dropped: too many at once", "topic", m.Topic, "limit", liveLimit)
-	}
-}
-
-// take reads one command from the log.
-func (c *commands) take(d *mqttcore.Delivery) {
-	o := &order{seq: d.Seq, target: c.targets[string(d.Topic)], at: time.Now().Add(-d.Age), older: d.Older}
-	if o.target == nil {
-		c.unknown(o, string(d.Topic))
-		return
-	}
-	var err error
-	if o.props, err = mqttcore.ParseProperties(d.Props); err != nil {
-		c.log.Warn("command with damaged properties", "topic", string(d.Topic), "error", err)
-	}
-	if d.Retain {
-		c.refuse(o, errors.New("a retained command is not carried out: publish without retain"))
-		return
-	}
-	c.carry(o, d.Payload)
-}
-
-// carry hands a command to its device's worker.
-func (c *commands) carry(o *order, payload []byte) {
-	var err error
-	if o.value, o.id, err = parseCommand(payload, o.target.point); err != nil {
-		c.refuse(o, err)
-		return
-	}
-	if o.older {
-		c.refuse(o, errors.New("command is too old, or may be: the machine was off since, and has no clock that tells for how long"))
-		return
-	}
-	o.target.worker.push(o)
-}
-
-// refuse answers a command with an error.
-func (c *commands) refuse(o *order, err error) {
-	c.answer(o, adapters.Result{Err: err, Elapsed: time.Since(o.at), Time: time.Now()})
-}
-
-// settle tells the consumer's owner that o is done with. The channel holds as
-// many as may be open, so it never blocks.
-func (c *commands) settle(o *order) {
-	if o.seq != 0 {
-		c.settled <- o.seq
-	}
-}
-
-// answer publishes the result of a command; the command is settled when the
-// result is safe.
-func (c *commands) answer(o *order, res adapters.Result) {
-	payload := resultPayload{
-		ID: o.id, OK: res.Err == nil, Value: res.Value,
-		Ms: res.Elapsed.Milliseconds(), Time: stamp(c.clock.at(res.Time)),
-	}
-	if res.Err != nil {
-		payload.Error = res.Err.Error()
-		c.log.Warn("command failed", "device", o.target.point.Device, "point", o.target.point.Name, "value", o.value, "error", res.Err)
-	} else {
-		c.log.Info("command done", "device", o.target.point.Device, "point", o.target.point.Name, "value", res.Value, "took", res.Elapsed.Round(time.Millisecond))
-	}
-	body := payload.encode()
-	done := func(err error) {
-		if err != nil {
-			c.log.Error("result not published", "topic", o.target.result, "error", err)
+// drain takes what the workers are done with until all have ended. What waits
+// then is in the log and comes again, but for commands at QoS 0.
+func (c *commands) drain(working *sync.WaitGroup) {
+	ended := make(chan struct{})
+	go func() {
+		working.Wait()
+		close(ended)
+	}()
+	for {
+		select {
+		case f := <-c.finished:
+			c.report(f.order, f.Result)
+			continue
+		case <-ended:
 		}
-		c.settle(o)
+		break
 	}
-	if o.props.ResponseTopic != "" {
-		m := mqttcore.Message{Topic: o.props.ResponseTopic, Payload: body, QoS: 1,
-			Properties: mqttcore.Properties{Correlation: o.props.Correlation}}
-		if err := c.broker.PublishAsync(m, func(error) {}); err != nil {
-			c.log.Warn("response not published", "topic", o.props.ResponseTopic, "error", err)
-		}
-	}
-	if err := c.broker.PublishAsync(mqttcore.Message{Topic: o.target.result, Payload: body, QoS: 1}, done); err != nil {
-		done(err)
-	}
-}
-
-// parseCommand reads a command's payload: bare text, or an object with a
-// value and an id.
-func parseCommand(payload []byte, p *adapters.Point) (v adapters.Value, id string, err error) {
-	text := strings.TrimSpace(string(payload))
-	if strings.HasPrefix(text, "{") {
-		var body struct {
-			Value json.RawMessage `json:"value"`
-			ID    json.RawMessage `json:"id"`
-		}
-		if err := json.Unmarshal([]byte(text), &body); err != nil {
-			return v, "", fmt.Errorf(`payload is not valid JSON (%w): expected {"value": 21.5, "id": "any"}`, err)
-		}
-		if json.Unmarshal(body.ID, &id) != nil {
-			id = string(body.ID) // a number as id comes back as it was
-		}
-		if len(body.Value) == 0 || string(body.Value) == "null" {
-			return v, id, errors.New(`payload has no "value"`)
-		}
-		text = string(body.Value)
-		if text[0] == '"' {
-			if err := json.Unmarshal(body.Value, &text); err != nil {
-				return v, id, err
+	for _, w := range c.workers {
+		for o := w.pop(); o != nil; o = w.pop() {
+			if o.seq == 0 && o.safe == "" {
+				c.refuse(o, adapters.ErrStopping)
 			}
 		}
 	}
-	if text == "" {
-		return v, id, errors.New("payload is empty: expected a value")
-	}
-	return parseValue(text, p), id, nil
 }
 
-// parseValue reads a word as the point's names, a switch word, a number, or
-// else as text. Whether the point can be set to it is the adapter's to say.
-func parseValue(text string, p *adapters.Point) adapters.Value {
-	for n, name := range p.Names {
-		if strings.EqualFold(name, text) {
-			return adapters.Int(n)
+// recall takes up what was kept for this start.
+func (c *commands) recall() {
+	kept := c.consumer.Note()
+	if kept == "" {
+		return
+	}
+	if err := json.Unmarshal([]byte(kept), &c.note); err != nil {
+		c.log.Error("what is known of earlier commands cannot be read: what comes twice may be carried out twice", "error", err)
+		c.note = note{}
+		return
+	}
+	c.note.Seqs = slices.DeleteFunc(c.note.Seqs, func(seq uint64) bool { return seq <= c.consumer.Base() })
+	for i := range c.note.Done {
+		d := &c.note.Done[i]
+		if t := c.targets[d.Set]; t != nil {
+			t.ids.add(&remembered{key: d.Key, result: &d.Result})
 		}
 	}
-	switch strings.ToLower(text) {
-	case "on", "true":
-		return adapters.Bool(true)
-	case "off", "false":
-		return adapters.Bool(false)
+	for _, t := range c.guarded {
+		t.vigil.safe = t.vigil.safe || slices.Contains(c.note.Safe, t.set)
 	}
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return adapters.Int(n)
+}
+
+// keepNote keeps the note for the next start, if it has changed.
+func (c *commands) keepNote() {
+	if !c.changed || c.consumer == nil {
+		return
 	}
-	if f, err := strconv.ParseFloat(text, 64); err == nil && !adapters.Float(f).IsNone() {
-		return adapters.Float(f)
+	c.changed = false
+	c.note.Safe = nil
+	for _, t := range c.guarded {
+		if t.vigil.safe {
+			c.note.Safe = append(c.note.Safe, t.set)
+		}
 	}
-	return adapters.String(text)
+	c.consumer.SetNote(c.note.encode(), func(err error) {
+		if err != nil {
+			c.log.Error("what became of commands is not kept for the next start", "error", err)
+		}
+	})
 }

@@ -45,17 +45,18 @@ func quoteJSON(s string) string {
 
 // resultPayload is what a command's result topic carries.
 type resultPayload struct {
-	ID    string         `json:"id"`
-	OK    bool           `json:"ok"`
-	Value adapters.Value `json:"value"` // what was read back
-	Error string         `json:"error"` // empty when ok
-	Ms    int64          `json:"ms"`
-	Time  string         `json:"time"`
+	ID     string          `json:"id"`
+	OK     bool            `json:"ok"`
+	Value  json.RawMessage `json:"value"` // what was read back
+	Error  string          `json:"error"` // empty when ok
+	Ms     int64           `json:"ms"`
+	Time   string          `json:"time"`
+	Reason string          `json:"reason,omitempty"` // why a safe value was written; empty for a command
 }
 
 // encode renders the result.
 func (r resultPayload) encode() []byte {
-	b, _ := json.Marshal(r) // plain strings, numbers and a Value always marshal
+	b, _ := json.Marshal(r) // plain strings, numbers and what a Value gave always marshal
 	return b
 }
 

@@ -50,8 +50,8 @@ type readings struct {
 	outlets map[*adapters.Point]outlet
 	// availability is the topic for each device's availability.
 	availability map[string]string
-	// onBack is called when a device answers again; it must not block.
-	onBack map[string]func()
+	// onPresence is told whether a device answers; it must not block.
+	onPresence map[string]func(online bool)
 	// estimated are the readings that are retained with an estimated time.
 	estimated map[*adapters.Point]adapters.Reading
 
@@ -73,7 +73,7 @@ func newReadings(b *mqttcore.Broker, board *board, clock *clock, bare bool, log 
 		broker: b, board: board, clock: clock, log: log, bare: bare,
 		outlets:      map[*adapters.Point]outlet{},
 		availability: map[string]string{},
-		onBack:       map[string]func(){},
+		onPresence:   map[string]func(bool){},
 		estimated:    map[*adapters.Point]adapters.Reading{},
 		ready:        make(chan struct{}),
 		more:         make(chan struct{}, 1),
@@ -105,8 +105,8 @@ func (r *readings) Availability(device string, online bool, reason string) {
 	r.pushLocked(news{device: device, online: online})
 	r.mu.Unlock()
 	poke(r.more)
-	if back := r.onBack[device]; online && back != nil {
-		back()
+	if tell := r.onPresence[device]; tell != nil {
+		tell(online)
 	}
 }
 

@@ -231,15 +231,28 @@ func (g *gateway) addDevice(d *config.Device) {
 		g.readings.outlets[p.Point] = outlet{topic: p.Topic, quotedUnit: quoteJSON(p.Unit), qos: p.QoS, retain: p.Retain}
 		if p.Writable {
 			if w == nil {
-				w = g.commands.device(writer, d.OnOffline == config.KeepCommand)
+				w = g.commands.device(writer, d.OnOffline == config.KeepCommand, d.MaxCommandAge)
 			}
 			g.commands.add(p.Point, p.SetTopic(), p.ResultTopic(), w)
+			if p.SafeAfter > 0 {
+				g.commands.guard(p.SetTopic(), p.Safe, p.SafeAfter, g.commanders(p.SetTopic()))
+			}
 		}
 	}
 	g.commands.answerFor(d.Topic)
 	if w != nil {
-		g.readings.onBack[d.Name] = w.deviceBack
+		g.readings.onPresence[d.Name] = w.presence
 	}
+}
+
+// commanders are the upstreams that can bring commands to a set topic.
+func (g *gateway) commanders(set string) (heard []func() time.Time) {
+	for _, l := range g.links {
+		if l.Brings(set) {
+			heard = append(heard, l.Heard)
+		}
+	}
+	return heard
 }
 
 // run starts everything and stops it in order when ctx ends.

@@ -9,7 +9,10 @@ type Message struct {
 	// Retain replaces the retained message of Topic; with an empty Payload it
 	// removes it. Given to a function of Subscribe it says that the message
 	// was already there when it subscribed (MQTT 5.0, 3.3.1.3).
-	Retain     bool
+	Retain bool
+	// Retained, given to a function of Subscribe, says that the message was
+	// published with RETAIN, just now or before.
+	Retained   bool
 	Properties Properties
 	// Live retained messages are kept in memory only: their source publishes
 	// them again after a start, so they need not wear the disk.

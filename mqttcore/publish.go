@@ -329,7 +329,7 @@ func (r *router) encode(v packet.Version, p *publication, retain bool, ids []uin
 // copyFor makes the copy that in-process subscribers share.
 func (r *router) copyFor(p *publication) *Message {
 	if r.message == nil {
-		r.message = &Message{Topic: string(p.topic), Payload: slices.Clone(p.payload), QoS: p.qos,
+		r.message = &Message{Topic: string(p.topic), Payload: slices.Clone(p.payload), QoS: p.qos, Retained: p.retain,
 			Properties: propertiesOf(p), Live: p.live, Origin: p.origin}
 	}
 	return r.message

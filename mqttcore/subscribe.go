@@ -222,7 +222,7 @@ func (b *Broker) Subscribe(filter string, fn func(m *Message)) (cancel func()) {
 	l.member.id = b.memberID()
 	b.tree.Set(filter, &l.member, grant{options: 2})
 	b.eachRetained(filter, func(p *publication) bool {
-		fn(&Message{Topic: string(p.topic), Payload: p.payload, QoS: p.qos, Retain: true, Properties: propertiesOf(p), Live: p.live})
+		fn(&Message{Topic: string(p.topic), Payload: p.payload, QoS: p.qos, Retain: true, Retained: true, Properties: propertiesOf(p), Live: p.live})
 		return true
 	})
 	return func() { b.tree.Delete(filter, &l.member) }

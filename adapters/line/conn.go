@@ -102,12 +102,16 @@ func (c *Conn) write(req []byte, begin time.Time, timeout time.Duration) (sent t
 	return l.last, nil
 }
 
-// ended gives the error of the context that has ended, if any.
+// ended gives the error of the context that has ended, if any: ErrStopped and
+// ErrClosed for that of the line.
 func (c *Conn) ended() error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	return c.run.Err()
+	if c.run.Err() != nil {
+		return fmt.Errorf("line %s: %w: %w", c.line.cfg.Name, ErrClosed, ErrStopped)
+	}
+	return nil
 }
 
 // lost notes that the wire is broken.

@@ -22,6 +22,10 @@ type Framer interface {
 // its port is there again.
 var ErrClosed = errors.New("line is not open")
 
+// ErrStopped comes with ErrClosed when the line is not reopened, as its Run has
+// been told to end.
+var ErrStopped = errors.New("the gateway stops")
+
 // ErrTimeout tells that no usable answer came in time.
 var ErrTimeout = errors.New("no answer")
 

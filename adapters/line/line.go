@@ -195,7 +195,7 @@ func (l *Line) Run(ctx context.Context) error {
 		l.wire.close()
 		l.wire = nil
 	}
-	l.lanes.shut(fmt.Errorf("%w: the gateway stops", ErrClosed))
+	l.lanes.shut(fmt.Errorf("%w: %w", ErrClosed, ErrStopped))
 	return nil
 }
 

@@ -97,6 +97,8 @@ type PointConfig struct {
 	Every    time.Duration // 0: the device's; or Once
 	Write    WriteMode
 	Priority Priority
+	// Function is the one to write with; 0: that for one value, where there is one.
+	Function WriteFunction
 }
 
 // DeviceConfig is one device on a line.
@@ -231,6 +233,9 @@ func (p PointConfig) validate(c DeviceConfig, bad func(key, format string, args 
 	}
 	if p.Every < 0 {
 		bad("every", "period %v is negative", p.Every)
+	}
+	if !p.Function.Fits(p) {
+		bad("fc", "function %d can't write a value of type %v in the table %v", p.Function, p.Type, p.Table)
 	}
 	if p.Write != ReadOnly && (p.Table == Discrete || p.Table == Input) {
 		bad("write", "a point of the table %v can't be written; use coil or holding", p.Table)

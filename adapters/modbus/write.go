@@ -21,10 +21,22 @@ func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Resul
 	d.stats.Writes++
 	if err != nil {
 		d.stats.WriteErrors++
-		err = fmt.Errorf("device %s, point %s: %w", d.cfg.Name, cmd.Point, err)
+		err = fmt.Errorf("device %s, point %s: %w", d.cfg.Name, cmd.Point, outcome(err))
 	}
 	d.poller.mu.Unlock()
 	return adapters.Result{Value: value, Elapsed: now.Sub(begin), Time: now, Err: err}
+}
+
+// outcome marks the errors after which a command may be tried again.
+func outcome(err error) error {
+	switch {
+	case errors.Is(err, line.ErrStopped):
+		return adapters.Mark(err, adapters.ErrStopping)
+	case errors.Is(err, line.ErrTimeout), errors.Is(err, line.ErrClosed), errors.Is(err, errOwing),
+		errors.Is(err, GatewayPath), errors.Is(err, GatewayTarget):
+		return adapters.Mark(err, adapters.ErrOffline)
+	}
+	return err
 }
 
 func (d *device) command(ctx context.Context, cmd adapters.Command) (value adapters.Value, err error) {
@@ -111,8 +123,8 @@ var ErrNotTaken = errors.New("the device did not take the value")
 // applyPause is granted to devices that confirm before they have applied.
 const applyPause = 50 * time.Millisecond
 
-// send writes data; where the device lacks the function for one, that for
-// many is tried.
+// send writes data with the function for one value, unless the point asks for
+// that for many; where the device lacks it, the other is tried.
 func (d *device) send(ctx context.Context, c *line.Conn, pt *point, data []byte) error {
 	write := func(several bool) error {
 		_, err := d.repeat(ctx, func() ([]byte, error) {
@@ -124,9 +136,12 @@ func (d *device) send(ctx context.Context, c *line.Conn, pt *point, data []byte)
 		})
 		return err
 	}
-	err := write(false)
+	several := pt.Function.several()
+	err := write(several)
 	if errors.Is(err, IllegalFunction) && len(data) <= 2 {
-		err = write(true)
+		if other := write(!several); !errors.Is(other, IllegalFunction) {
+			return other
+		}
 	}
 	return err
 }

@@ -44,6 +44,14 @@ type PointConfig struct {
 	Timeout time.Duration // wait for that line; 0 means the line's
 }
 
+// Accepts tells why a command with the value v can't be carried out, nil if
+// it can.
+func (p PointConfig) Accepts(v adapters.Value) error {
+	pt := newPoint(p, nil)
+	_, err := pt.request(v)
+	return err
+}
+
 // DeviceConfig is one device that speaks on a UART line.
 type DeviceConfig struct {
 	Name   string

@@ -157,10 +157,21 @@ func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Resul
 	d.stats.Writes++
 	if err != nil {
 		d.stats.WriteErrors++
-		err = fmt.Errorf("device %s, point %s: %w", d.cfg.Name, cmd.Point, err)
+		err = fmt.Errorf("device %s, point %s: %w", d.cfg.Name, cmd.Point, outcome(err))
 	}
 	d.listener.mu.Unlock()
 	return adapters.Result{Value: value, Elapsed: now.Sub(begin), Time: now, Err: err}
+}
+
+// outcome marks the errors after which a command may be tried again.
+func outcome(err error) error {
+	switch {
+	case errors.Is(err, line.ErrStopped):
+		return adapters.Mark(err, adapters.ErrStopping)
+	case errors.Is(err, line.ErrTimeout), errors.Is(err, line.ErrClosed):
+		return adapters.Mark(err, adapters.ErrOffline)
+	}
+	return err
 }
 
 func (d *device) command(ctx context.Context, cmd adapters.Command) (value adapters.Value, err error) {

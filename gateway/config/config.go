@@ -6,6 +6,7 @@ package config
 
 import (
 	"fmt"
+	"time"
 
 	"sluice/adapters"
 	"sluice/adapters/line"
@@ -93,6 +94,8 @@ type Device struct {
 
 	// OnOffline says what becomes of a command while the device is away.
 	OnOffline OnOffline
+	// MaxCommandAge is how old a command may get before it is carried out.
+	MaxCommandAge time.Duration
 
 	Modbus *modbus.DeviceConfig
 	UART   *uart.DeviceConfig
@@ -117,6 +120,10 @@ type Point struct {
 	Topic           string // full topic of its readings
 	QoS             byte   // 0, 1 or 2
 	Retain          bool
+	// Safe is what the point is set to when nobody who commands it has been
+	// heard for SafeAfter; 0: it has no safe value.
+	Safe      adapters.Value
+	SafeAfter time.Duration
 }
 
 // SetTopic is the topic that takes commands for the point.

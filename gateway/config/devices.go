@@ -21,7 +21,7 @@ func (b *binder) buildDevices(f *rawFile, cfg *Config) {
 	for i := range f.devices {
 		d := &f.devices[i]
 		names.claim(b, d.name, d.at("name"), fmt.Sprintf("there is a device %q already", d.name))
-		out := Device{Name: d.name, Line: d.line, OnOffline: d.onOffline, Topic: d.name}
+		out := Device{Name: d.name, Line: d.line, OnOffline: d.onOffline, MaxCommandAge: d.maxCommandAge, Topic: d.name}
 		if d.topic != "" {
 			out.Topic = d.topic
 		}
@@ -56,7 +56,7 @@ func (b *binder) buildDevices(f *rawFile, cfg *Config) {
 
 // published tells how the point at i of a device goes out.
 func (p *rawPoint) published(d *Device, i int) Point {
-	out := Point{Topic: p.fullTopic(d), QoS: p.qos, Retain: p.retain}
+	out := Point{Topic: p.fullTopic(d), QoS: p.qos, Retain: p.retain, Safe: p.safe, SafeAfter: p.safeAfter}
 	if d.UART != nil {
 		out.Point = d.UART.Points[i].Point
 	} else {

@@ -10,7 +10,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"sluice/adapters"
 	"sluice/adapters/line"
+	"sluice/adapters/modbus"
 )
 
 // The kinds of value that keys want. Each says in its message what it wants.
@@ -179,6 +181,34 @@ func number(b *binder, path string, v any) (float64, bool) {
 		}
 	}
 	b.mismatch(path, v, "a number")
+	return 0, false
+}
+
+// value wants what a point can be set to.
+func value(b *binder, path string, v any) (adapters.Value, bool) {
+	switch v := v.(type) {
+	case bool:
+		return adapters.Bool(v), true
+	case int64:
+		return adapters.Int(v), true
+	case string:
+		return adapters.String(v), true
+	case float64:
+		if n := adapters.Float(v); !n.IsNone() {
+			return n, true
+		}
+	}
+	b.mismatch(path, v, "a value such as false, 21.5 or a name in quotes")
+	return adapters.Value{}, false
+}
+
+// writeFunction wants the number of a Modbus function that writes.
+func writeFunction(b *binder, path string, v any) (modbus.WriteFunction, bool) {
+	switch v {
+	case int64(5), int64(6), int64(15), int64(16):
+		return modbus.WriteFunction(v.(int64)), true
+	}
+	b.bad(path, "", "expected 5 or 15 for a coil, 6 or 16 for holding registers, not %s", describe(v))
 	return 0, false
 }
 

@@ -125,8 +125,51 @@ func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 		b.bad(p.at(kind), "", "a value of %d registers does not fit here: the table ends with address 65535", c.Width())
 	}
 	b.checkBounds(p, p.has("write"), `the key "write"`)
+	c.Function = p.fc
 	c.Point = p.point(d.name, c.Write != modbus.ReadOnly)
+	if kind != "" {
+		b.checkFunction(p, &c, kind)
+	}
+	b.checkSafe(p, p.has("write"), `the key "write"`, c.Accepts)
 	return c
+}
+
+// checkFunction checks that what a point is to be written with can do it.
+func (b *binder) checkFunction(p *rawPoint, c *modbus.PointConfig, kind string) {
+	at := p.at("fc")
+	switch {
+	case !p.has("fc") || !b.fine(at, p.at("type")):
+	case !p.has("write"):
+		b.badKey(at, "", "\"fc\" is the function to write with: point %q needs the key \"write\" for it", p.name)
+	case c.Function == modbus.WriteRegister && c.Table == modbus.Holding && !c.Function.Fits(*c):
+		b.bad(at, "use 16", "function 6 writes one register: a value of type %v has %d", c.Type, c.Width())
+	case !c.Function.Fits(*c):
+		b.bad(at, "", "function %d does not write a %s point: expected 5 or 15 for a coil, 6 or 16 for holding registers", c.Function, kind)
+	}
+}
+
+// checkSafe checks the safe value of a point and when it is written.
+func (b *binder) checkSafe(p *rawPoint, writable bool, needs string, accepts func(adapters.Value) error) {
+	for _, pair := range [][2]string{{"safe", "safe_after"}, {"safe_after", "safe"}} {
+		k, other := pair[0], pair[1]
+		switch {
+		case !p.has(k):
+		case !writable:
+			b.badKey(p.at(k), "", "%q is about what is written: point %q needs %s for it", k, p.name, needs)
+		case !p.has(other):
+			b.badKey(p.at(k), "", "%q needs %q beside it: point %q is set to \"safe\" when nobody who commands it was heard for \"safe_after\"", k, other, p.name)
+		}
+	}
+	if !p.has("safe") || !writable || !b.fine(p.path, p.at("safe"), p.at("type"), p.at("min"), p.at("max")) {
+		return
+	}
+	n, isNumber := p.safe.Number()
+	switch err := accepts(p.safe); {
+	case err != nil:
+		b.bad(p.at("safe"), "", "expected a value that the point can be set to: %v", err)
+	case isNumber && (p.min != nil && n < *p.min || p.max != nil && n > *p.max):
+		b.bad(p.at("safe"), "", "safe %v is outside of what min and max allow", n)
+	}
 }
 
 // checkModbusKeys checks the keys of a point against what its table can do.
@@ -176,6 +219,7 @@ func (b *binder) uartPoint(d *rawDevice, p *rawPoint) uart.PointConfig {
 	}
 	b.checkBounds(p, p.has("send"), `the key "send"`)
 	c.Point = p.point(d.name, p.has("send"))
+	b.checkSafe(p, p.has("send"), `the key "send"`, c.Accepts)
 	return c
 }
 

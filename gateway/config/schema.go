@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"time"
 
+	"sluice/adapters"
 	"sluice/adapters/line"
 	"sluice/adapters/modbus"
 	"sluice/bridge"
@@ -270,11 +271,14 @@ type rawDevice struct {
 	maxRegisters        int
 	match               *regexp.Regexp
 	onOffline           OnOffline
+	maxCommandAge       time.Duration
 	points              []rawPoint
 }
 
 func newDevice(n node) rawDevice {
-	return rawDevice{node: n, every: second, stale: minute, numbering: fromZero, maxRegisters: 125, onOffline: KeepCommand}
+	return rawDevice{node: n, every: second, stale: minute, numbering: fromZero, maxRegisters: 125, onOffline: KeepCommand,
+		// A pump that starts minutes late is worse than one that doesn't.
+		maxCommandAge: 30 * second}
 }
 
 var deviceTable = table[rawDevice]{
@@ -290,6 +294,7 @@ var deviceTable = table[rawDevice]{
 	key("max_registers", integer[int](1, 125), func(d *rawDevice) *int { return &d.maxRegisters }),
 	key("match", pattern, func(d *rawDevice) **regexp.Regexp { return &d.match }),
 	key("on_offline", oneOf(KeepCommand, RejectCommand), func(d *rawDevice) *OnOffline { return &d.onOffline }),
+	key("max_command_age", duration(second, 365*day), func(d *rawDevice) *time.Duration { return &d.maxCommandAge }),
 	must(key("points", points, func(d *rawDevice) *[]rawPoint { return &d.points })),
 }
 
@@ -310,6 +315,9 @@ type rawPoint struct {
 	retain                         bool
 	qos                            byte
 	expect                         *regexp.Regexp
+	safe                           adapters.Value
+	safeAfter                      time.Duration
+	fc                             modbus.WriteFunction
 }
 
 func newPoint(n node) rawPoint {
@@ -332,6 +340,9 @@ var pointTable = table[rawPoint]{
 	key("write", writeMode, func(p *rawPoint) *modbus.WriteMode { return &p.write }),
 	key("min", optional(number), func(p *rawPoint) **float64 { return &p.min }),
 	key("max", optional(number), func(p *rawPoint) **float64 { return &p.max }),
+	key("safe", value, func(p *rawPoint) *adapters.Value { return &p.safe }),
+	key("safe_after", duration(100*time.Millisecond, 365*day), func(p *rawPoint) *time.Duration { return &p.safeAfter }),
+	key("fc", writeFunction, func(p *rawPoint) *modbus.WriteFunction { return &p.fc }),
 	key("topic", topicPart, func(p *rawPoint) *string { return &p.topic }),
 	key("retain", boolean, func(p *rawPoint) *bool { return &p.retain }),
 	key("qos", integer[byte](0, 2), func(p *rawPoint) *byte { return &p.qos }),
@@ -354,6 +365,6 @@ var (
 var (
 	modbusDeviceKeys = []string{"unit", "every", "delay", "order", "numbering", "max_registers"}
 	uartDeviceKeys   = []string{"stale", "match"}
-	modbusPointKeys  = []string{"coil", "discrete", "input", "holding", "type", "order", "every", "priority", "write"}
+	modbusPointKeys  = []string{"coil", "discrete", "input", "holding", "type", "order", "every", "priority", "write", "fc"}
 	uartPointKeys    = []string{"from", "send", "expect", "timeout"}
 )

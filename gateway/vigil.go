@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"sluice/adapters"
+)
+
+// vigil waits for signs of life of those who command a point. The point gets
+// its safe value when none came for too long: of the commander, which is heard
+// by each command, and of the upstreams that can bring commands for the point,
+// which are heard for as long as they are connected. The start of the gateway
+// counts as a sign. The next command ends it. A vigil belongs to the goroutine
+// of commands.Run.
+type vigil struct {
+	value     adapters.Value
+	after     time.Duration
+	upstreams []func() time.Time // when each was heard last
+
+	heard time.Time // the last command, or the start
+	safe  bool      // the point has its safe value, or is to have it
+}
+
+// due is when the point gets its safe value if nobody is heard until then.
+func (v *vigil) due() time.Time {
+	last := v.heard
+	for _, heard := range v.upstreams {
+		if at := heard(); at.After(last) {
+			last = at
+		}
+	}
+	return last.Add(v.after)
+}
+
+// why says why the safe value is written.
+func (v *vigil) why() string {
+	if len(v.upstreams) == 0 {
+		return fmt.Sprintf("safe value: no command for %s", v.after)
+	}
+	return fmt.Sprintf("safe value: no command for %s, and no upstream", v.after)
+}
+
+// guard gives a point a safe value. It is called after add, before Run.
+func (c *commands) guard(set string, value adapters.Value, after time.Duration, upstreams []func() time.Time) {
+	t := c.targets[set]
+	t.vigil = &vigil{value: value, after: after, upstreams: upstreams}
+	c.guarded = append(c.guarded, t)
+}
+
+// watch writes the safe values that are due and tells when to look again; zero
+// if only a command can change anything.
+func (c *commands) watch() (next time.Time) {
+	now := time.Now()
+	for _, t := range c.guarded {
+		v := t.vigil
+		if v.safe {
+			continue
+		}
+		due := v.due()
+		if due.After(now) {
+			if next.IsZero() || due.Before(next) {
+				next = due
+			}
+			continue
+		}
+		v.safe = true
+		c.changed = true
+		c.secure(t, v.why())
+	}
+	return next
+}
+
+// again writes the safe values of points that have one once more, where the
+// device, or whatever is meant by which, may have lost them.
+func (c *commands) again(which func(*target) bool, after string) {
+	for _, t := range c.guarded {
+		if t.vigil.safe && which(t) {
+			c.secure(t, t.vigil.why()+"; again after "+after)
+		}
+	}
+}
+
+// secure has the safe value of a point written.
+func (c *commands) secure(t *target, why string) {
+	c.log.Warn("safe value", "device", t.point.Device, "point", t.point.Name, "value", t.vigil.value, "reason", why)
+	c.push(&order{target: t, value: t.vigil.value, at: time.Now(), safe: why})
+}
+
+// commanded notes a sign of life of a point's commander, which ends its safe
+// state.
+func (c *commands) commanded(t *target, at time.Time) {
+	v := t.vigil
+	if v == nil {
+		return
+	}
+	if at.After(v.heard) {
+		v.heard = at
+	}
+	if v.safe {
+		v.safe = false
+		c.changed = true
+	}
+}
