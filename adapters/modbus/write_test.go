@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -174,4 +176,110 @@ func TestCommandsAndPollsTakeTurns(t *testing.T) {
 		}
 	}
 	r.until("polls after the commands", func() bool { return len(r.all) > before+20 })
+}
+
+// A point says which function it is written with; the other is tried where the
+// device lacks it.
+func TestWriteFunction(t *testing.T) {
+	t.Parallel()
+	f, r := newField(t), newRecord(t)
+	s := f.add(1)
+	s.registers[0], s.bits[0] = 0, false
+	var asked []byte
+	f.mangle = func(request, answer []byte) []byte {
+		if request[1] > 4 {
+			asked = append(asked, request[1])
+		}
+		return answer
+	}
+	valve, heater := writable(on("d", "valve", Holding, 0, U16), Plain), writable(on("d", "heater", Coil, 0, Bool), Plain)
+	valve.Function, heater.Function = WriteRegisters, WriteCoils
+	p, _ := start(t, f.rtu(), r, DeviceConfig{Name: "d", Unit: 1, Every: 10 * time.Millisecond, Points: []PointConfig{valve, heater}})
+	r.online("d")
+	for _, lacks := range []bool{false, true} {
+		f.with(func() {
+			if asked = nil; lacks {
+				s.refuse[15], s.refuse[16] = 1, 1
+			}
+		})
+		for point, value := range map[string]adapters.Value{"valve": adapters.Int(7), "heater": adapters.Bool(true)} {
+			if res := write(t, p, point, value); res.Err != nil {
+				t.Errorf("%s: %v", point, res.Err)
+			}
+		}
+		f.with(func() {
+			slices.Sort(asked)
+			if want := []byte{15, 16}; !lacks && !bytes.Equal(asked, want) || lacks && !bytes.Equal(asked, []byte{5, 6, 15, 16}) {
+				t.Errorf("asked by functions %v", asked)
+			}
+			if s.registers[0] != 7 || !s.bits[0] {
+				t.Errorf("the device holds %v %v", s.bits, s.registers)
+			}
+		})
+	}
+	for _, wrong := range []PointConfig{
+		{Table: Coil, Function: WriteRegister}, {Table: Holding, Type: U32, Function: WriteRegister}, {Table: Holding, Function: WriteCoils}, {Table: Holding, Function: 7},
+	} {
+		if wrong.Function.Fits(wrong) {
+			t.Errorf("function %d fits %+v", wrong.Function, wrong)
+		}
+	}
+}
+
+// On a saturated line a command waits for the read under way and no other, and
+// its own read back comes right behind it.
+func TestCommandWaitsForOneRead(t *testing.T) {
+	t.Parallel()
+	f, r := newField(t), newRecord(t)
+	var devices []DeviceConfig
+	for unit := byte(1); unit <= 3; unit++ {
+		s := f.add(unit)
+		d := DeviceConfig{Name: string('c' + rune(unit)), Unit: unit}
+		for at := uint16(0); at < 40; at += 20 {
+			s.registers[at] = 1
+			d.Points = append(d.Points, on(d.Name, fmt.Sprint(at), Holding, at, U16))
+		}
+		s.bits[0] = false
+		d.Points = append(d.Points, writable(on(d.Name, "relay", Coil, 0, Bool), Verify))
+		devices = append(devices, d)
+	}
+	var asked []byte // the functions since the command was given
+	f.mangle = func(request, answer []byte) []byte {
+		asked = append(asked, request[1])
+		return answer
+	}
+	cfg := f.rtu()
+	cfg.Timeout = 5 * time.Second // answers wait while the test looks
+	p, l := start(t, cfg, r, devices...)
+	for _, d := range devices {
+		r.online(d.Name)
+	}
+	for i := range 20 {
+		// A command that overtook a read lets one go before the next command.
+		r.mu.Lock()
+		before := len(r.all)
+		r.mu.Unlock()
+		r.until("two more reads", func() bool { return len(r.all) > before+4 })
+		done := make(chan adapters.Result, 1)
+		f.with(func() { // no request is answered: no more than one can be under way
+			asked = nil
+			go func() { done <- write(t, p, "relay", adapters.Bool(i%2 == 0)) }()
+			late := time.After(300 * time.Millisecond) // it has begun already
+			for begun := false; !begun && l.Stats().Waiting[line.Command] == 0; {
+				select {
+				case <-time.After(time.Millisecond):
+				case <-late:
+					begun = true
+				}
+			}
+		})
+		if res := <-done; res.Err != nil {
+			t.Fatal(res.Err)
+		}
+		f.with(func() {
+			if at := bytes.IndexByte(asked, 5); at < 0 || at > 1 || len(asked) < at+2 || asked[at+1] != 1 {
+				t.Errorf("requests after command %d: %v", i, asked)
+			}
+		})
+	}
 }

@@ -160,7 +160,7 @@ func (b *binder) checkSafe(p *rawPoint, writable bool, needs string, accepts fun
 			b.badKey(p.at(k), "", "%q needs %q beside it: point %q is set to \"safe\" when nobody who commands it was heard for \"safe_after\"", k, other, p.name)
 		}
 	}
-	if !p.has("safe") || !writable || !b.fine(p.path, p.at("safe"), p.at("type"), p.at("min"), p.at("max")) {
+	if !p.has("safe") || !writable || !b.fine(p.at("safe"), p.at("type"), p.at("min"), p.at("max")) {
 		return
 	}
 	n, isNumber := p.safe.Number()
