@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,15 +54,17 @@ func TestParseCommand(t *testing.T) {
 		{"on", plain, adapters.Bool(true), "", false},
 		{"OFF", plain, adapters.Bool(false), "", false},
 		{"1", plain, adapters.Int(1), "", false},
-		{"heat", named, adapters.Int(1), "", false},
-		{"off", named, adapters.Int(0), "", false},
+		{"HEAT", named, adapters.String("heat"), "", false},
+		{"off", named, adapters.String("off"), "", false},
 		{`{"value": 21.5, "id": "any"}`, plain, adapters.Float(21.5), "any", false},
 		{`{"value": true, "id": 17}`, plain, adapters.Bool(true), "17", false},
-		{`{"value": "cool"}`, named, adapters.Int(2), "", false},
+		{`{"value": "cool"}`, named, adapters.String("cool"), "", false},
 		{`{"id": "any"}`, plain, adapters.Value{}, "any", true},
 		{`{"value": null}`, plain, adapters.Value{}, "", true},
 		{`{"value": 1`, plain, adapters.Value{}, "", true},
 		{"", plain, adapters.Value{}, "", true},
+		{"18446744073709551615", plain, adapters.Uint(math.MaxUint64), "", false},
+		{strings.Repeat("1", longestCommand+1), plain, adapters.Value{}, "", true},
 		{"NaN", plain, adapters.String("NaN"), "", false}, // no number: the adapter refuses it
 	} {
 		v, id, err := parseCommand([]byte(c.payload), c.point)
