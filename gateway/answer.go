@@ -131,8 +131,11 @@ func (c *commands) report(o *order, res adapters.Result) {
 		Ms: res.Elapsed.Milliseconds(), Time: stamp(c.clock.at(res.Time)),
 	}
 	what := "command"
-	if o.safe != "" {
+	if v := o.target.vigil; o.safe != "" {
 		what = "safe value"
+		if res.Err == nil {
+			v.pending, v.written = false, time.Now()
+		}
 	}
 	if res.Err != nil {
 		p.Error = res.Err.Error()

@@ -169,7 +169,7 @@ func (c *commands) Run(ctx context.Context) error {
 		}
 		if c.consumer != nil && fresh {
 			fresh = false // what waits in the log has ended the safe state of its points
-			c.again(func(*target) bool { return true }, "the start of the gateway")
+			c.restored()
 		}
 		if next := c.watch(); !next.IsZero() {
 			due.Reset(time.Until(next))
@@ -179,11 +179,7 @@ func (c *commands) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-due.C:
 		case <-c.returned:
-			back := map[*worker]bool{}
-			for _, w := range c.workers {
-				back[w] = w.returned.Swap(false)
-			}
-			c.again(func(t *target) bool { return back[t.worker] }, "the return of the device")
+			c.cameBack()
 		case o := <-promised:
 			if o.err != nil && ctx.Err() == nil {
 				stop()

@@ -18,8 +18,10 @@ type vigil struct {
 	after     time.Duration
 	upstreams []func() time.Time // when each was heard last
 
-	heard time.Time // the last command, or the start
-	safe  bool      // the point has its safe value, or is to have it
+	heard   time.Time // the last command, or the start
+	safe    bool      // the point has its safe value, or is to have it
+	pending bool      // it is being written
+	written time.Time // when it was, last
 }
 
 // due is when the point gets its safe value if nobody is heard until then.
@@ -71,12 +73,28 @@ func (c *commands) watch() (next time.Time) {
 	return next
 }
 
-// again writes the safe values of points that have one once more, where the
-// device, or whatever is meant by which, may have lost them.
-func (c *commands) again(which func(*target) bool, after string) {
+// restored writes the safe values of before the start once more.
+func (c *commands) restored() {
 	for _, t := range c.guarded {
-		if t.vigil.safe && which(t) {
-			c.secure(t, t.vigil.why()+"; again after "+after)
+		if t.vigil.safe {
+			c.secure(t, t.vigil.why()+"; again after the start of the gateway")
+		}
+	}
+}
+
+// cameBack writes the safe values of devices that may have lost them while they
+// were away.
+func (c *commands) cameBack() {
+	lost := map[*worker]time.Time{}
+	for _, w := range c.workers {
+		if at, is := w.cameBack(); is {
+			lost[w] = at
+		}
+	}
+	for _, t := range c.guarded {
+		at, is := lost[t.worker]
+		if v := t.vigil; is && v.safe && !v.pending && !v.written.After(at) {
+			c.secure(t, v.why()+"; again after the return of the device")
 		}
 	}
 }
@@ -84,6 +102,7 @@ func (c *commands) again(which func(*target) bool, after string) {
 // secure has the safe value of a point written.
 func (c *commands) secure(t *target, why string) {
 	c.log.Warn("safe value", "device", t.point.Device, "point", t.point.Name, "value", t.vigil.value, "reason", why)
+	t.vigil.pending = true
 	c.push(&order{target: t, value: t.vigil.value, at: time.Now(), safe: why})
 }
 
@@ -98,7 +117,7 @@ func (c *commands) commanded(t *target, at time.Time) {
 		v.heard = at
 	}
 	if v.safe {
-		v.safe = false
+		v.safe, v.pending = false, false
 		c.changed = true
 	}
 }

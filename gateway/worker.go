@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sluice/adapters"
@@ -20,13 +19,14 @@ type worker struct {
 	keep     bool          // a command waits for a device that is away
 	maxAge   time.Duration // of a command
 
-	more     chan struct{} // holds one token while orders wait
-	back     chan struct{} // holds one token when the device came back
-	away     atomic.Bool   // the device was told to be away last
-	returned atomic.Bool   // it came back, and its safe values were not seen to
+	more chan struct{} // holds one token while orders wait
+	back chan struct{} // holds one token when the device came back
 
-	mu      sync.Mutex
-	waiting []*order // at most one for each point
+	mu       sync.Mutex
+	waiting  []*order  // at most one for each point
+	away     bool      // the device was told to be away last
+	lost     time.Time // when that was told, for the last time
+	returned bool      // it came back, and its safe values were not seen to
 }
 
 const (
@@ -59,15 +59,28 @@ func (w *worker) push(o *order) (old *order) {
 
 // presence tells whether the device answers. It never blocks.
 func (w *worker) presence(online bool) {
-	if !online {
-		w.away.Store(true)
-		return
+	w.mu.Lock()
+	back := online && w.away
+	if !online && !w.away {
+		w.lost = time.Now()
 	}
-	if w.away.Swap(false) {
-		w.returned.Store(true)
+	w.away, w.returned = !online, w.returned || back
+	w.mu.Unlock()
+	if back {
 		poke(w.commands.returned)
 	}
-	poke(w.back)
+	if online {
+		poke(w.back)
+	}
+}
+
+// cameBack tells once of each time that the device came back, and when it had
+// been lost.
+func (w *worker) cameBack() (lost time.Time, is bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	is, w.returned = w.returned, false
+	return w.lost, is
 }
 
 // poke puts one token into a channel of capacity one.
