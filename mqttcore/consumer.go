@@ -158,7 +158,7 @@ func (b *Broker) refeedLocked(f *feed, filters []Filter) {
 }
 
 // RemoveConsumers deletes all consumers but those named, with all their lanes
-// and what is queued in them.
+// and what is queued in them, which is logged.
 func (b *Broker) RemoveConsumers(keep ...string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -169,12 +169,18 @@ func (b *Broker) RemoveConsumers(keep ...string) {
 		for _, f := range k.filters {
 			b.tree.Delete(f.Topic, &k.member)
 		}
+		queued := uint64(0)
 		for _, sid := range k.lanes {
 			if sid != 0 {
+				n, _ := b.st.Backlog(sid)
+				queued += n
 				b.st.DeleteSession(sid, b.logged)
 			}
 		}
 		delete(b.feeds, name)
+		if queued > 0 {
+			b.log.Warn("what waited for a consumer that is no longer configured is deleted", "consumer", name, "messages", queued)
+		}
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"sluice/mqttcore/packet"
+	"sluice/mqttcore/store"
 )
 
 // TestQueuedWhileAway: what is acknowledged while a durable session is away is
@@ -304,6 +306,29 @@ func TestConsumer(t *testing.T) {
 	next(k, "three")
 	r.RemoveConsumers()
 	await(t, "the consumer is gone", func() bool { return r.st.Stats().Sessions == 0 })
+}
+
+// TestRemovedConsumer: what waited for a consumer that is no longer there is
+// deleted, counted, and said.
+func TestRemovedConsumer(t *testing.T) {
+	r, log := startLogged(t, Config{})
+	for _, name := range []string{"gone", "empty"} {
+		if _, err := r.Consumer(t.Context(), name, []Filter{{Topic: name, QoS: 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		if err := r.Publish(t.Context(), Message{Topic: "gone", QoS: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.RemoveConsumers()
+	if got := log.text(); !strings.Contains(got, "consumer=gone messages=3") || strings.Contains(got, "consumer=empty") {
+		t.Errorf("said: %s", got)
+	}
+	if n := r.st.Stats().Dropped[store.ReasonDeleted]; n != 3 {
+		t.Errorf("%d counted", n)
+	}
 }
 
 // TestAckWaitsForTheDisk: a store that gathers its commits delays the PUBACK
