@@ -200,3 +200,51 @@ func TestSubscriptionEndedInARefusedCommit(t *testing.T) {
 	}
 	equal(t, "subscriptions", strings.Join(subs, " "), "returns:2 stays:1")
 }
+
+// TestFullDiskWithoutBallast starts on a full disk that has no free segment left,
+// as after kills while it was full: what is given up makes room all the same, and
+// a kill finds all that was acknowledged or gave way to it.
+func TestFullDiskWithoutBallast(t *testing.T) {
+	fs := simfs.New()
+	o := options(fs)
+	o.MaxBytes = 0
+	r := start(t, o)
+	sid := r.session("a")
+	big := strings.Repeat("x", 8000)
+	for range 60 {
+		r.publish(sid, "before|"+big)
+	}
+	r.stop()
+	used := int64(8192) // for a snapshot
+	for _, name := range fs.Names() {
+		if strings.HasPrefix(name, "free-") {
+			if err := fs.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		used += int64(fs.Size(name))
+	}
+	fs.SetCapacity(used)
+	r = start(t, o)
+	var killed *simfs.FS
+	for n := range 40 {
+		r.must(func(done func(error)) {
+			r.Append(message(sid, fmt.Sprintf("m%d|%s", n, big)), func(err error) {
+				killed = fs.Clone()
+				done(err)
+			})
+		})
+		k := start(t, options(killed))
+		balance(t, k.Store)
+		if got := drain(t, k.OpenQueue(sid, nil)); !strings.HasSuffix(got, fmt.Sprintf(":m%d", n)) {
+			t.Fatalf("after a kill the newest message is not there: …%s", got[max(0, len(got)-40):])
+		}
+		balance(t, k.Store)
+		k.stop()
+	}
+	if r.Stats().Dropped[store.ReasonQuota] == 0 {
+		t.Error("nothing was given up")
+	}
+	balance(t, r.Store)
+}

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // press says whether the log is near its bound or the disk at its end: then
 // packing two segments into one is worth it, and only the newest snapshot counts.
@@ -71,6 +74,30 @@ func (s *Store) dropOldest() {
 		s.log.Warn("store: full, the oldest messages were dropped", "segment", g.name, "segments", len(s.segs))
 		return
 	}
+}
+
+// reclaim frees the oldest segment that is given up already, for want of one to
+// write that down in: without it nothing could ever be written again. Only the
+// newest snapshot counts. After a crash before the next commit what was given up
+// is found missing, and counted then.
+func (s *Store) reclaim() bool {
+	if len(s.w.kept) == 0 {
+		return false
+	}
+	below := s.w.kept[len(s.w.kept)-1].seg()
+	s.mu.Lock()
+	i := slices.IndexFunc(s.segs, func(g *segment) bool {
+		return g.id < below && g != s.active && !g.busy && g.size == s.opt.SegmentSize && !g.needed()
+	})
+	if i < 0 {
+		s.mu.Unlock()
+		return false
+	}
+	g := s.segs[i]
+	s.segs = slices.Delete(s.segs, i, i+1)
+	s.mu.Unlock()
+	s.release(g)
+	return len(s.w.pool) > 0
 }
 
 // needed says whether a session still wants something in g. The caller holds

@@ -165,6 +165,9 @@ func (s *Store) roll(ordinal uint64) error {
 	}
 	h := segHeader{store: s.id, id: id, ordinal: ordinal, time: s.now(), size: s.opt.SegmentSize}
 	file, err := s.makeSegment(&h)
+	if errors.Is(err, ErrFull) && s.reclaim() {
+		file, err = s.makeSegment(&h)
+	}
 	if errors.Is(err, ErrFull) {
 		s.w.nextSeg = id // nothing was made: the next try says the same
 	}
