@@ -21,7 +21,7 @@ type FS interface {
 	// WriteAt and Datasync say why.
 	Open(name string) (File, error)
 	// Create makes a file of size bytes, all allocated, that must not exist,
-	// and with it the folder it is in.
+	// and with it a folder in this one that it is in.
 	Create(name string, size int64) (File, error)
 	Rename(oldName, newName string) error
 	Remove(name string) error
@@ -104,10 +104,17 @@ func (f unwritableFile) Filled() int64                      { return 0 }
 
 func (d disk) Create(name string, size int64) (File, error) {
 	p := d.path(name)
-	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
-		return nil, err
+	// The store's own folder is not made again: where somebody has removed it, a
+	// log that goes on in a new one would hide that.
+	if folder := filepath.Dir(p); folder != filepath.Clean(string(d)) {
+		if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
 	}
 	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("somebody has removed the store's folder: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -219,3 +219,26 @@ func TestQueueOfAFailedStore(t *testing.T) {
 	equal(t, "rest", drain(t, q), "2:m2 3:m3 4:m4 5:m5")
 	equal(t, "damaged places", r.Stats().CorruptFrames, 0)
 }
+
+// TestFolderRemoved takes the folder away from under a store. It takes nothing
+// more when it is next to begin a segment, rather than begin a log anew unseen.
+func TestFolderRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	r := start(t, store.Options{Dir: dir, SegmentSize: segment})
+	sid := r.session("a")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; ; n++ {
+		err := r.await(func(done func(error)) { r.Append(message(sid, strings.Repeat("x", 8000)), done) })
+		if errors.Is(err, store.ErrFailed) && errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil || n == 100 {
+			t.Fatalf("message %d without a folder: %v", n, err)
+		}
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder is there again: %v", err)
+	}
+}
