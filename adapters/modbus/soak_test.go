@@ -127,8 +127,8 @@ const (
 )
 
 // startSoak plays the field and polls it until the test ends.
-func startSoak(t testing.TB, goal int, lines ...soakLine) *soak {
-	s := &soak{t: t, goal: goal, judges: make(map[*adapters.Point]judge), good: make(map[string]int), enough: make(chan struct{})}
+func startSoak(t testing.TB, lines ...soakLine) *soak {
+	s := &soak{t: t, judges: make(map[*adapters.Point]judge), good: make(map[string]int)}
 	chance := rand.New(rand.NewPCG(soakSeed(t), 0))
 	var configs []sim.LineConfig
 	devices := make([][]DeviceConfig, len(lines))
@@ -196,6 +196,20 @@ func (s *soak) Put(readings []adapters.Reading) {
 	}
 }
 
+// wait waits for n good readings more.
+func (s *soak) wait(n int) {
+	s.t.Helper()
+	enough := make(chan struct{})
+	s.mu.Lock()
+	s.goal, s.enough = s.total+n, enough
+	s.mu.Unlock()
+	select {
+	case <-enough:
+	case <-time.After(10 * testPatience):
+		s.t.Errorf("less than %d readings in %v", n, 10*testPatience)
+	}
+}
+
 // report fails the test for what was published and was not true.
 func (s *soak) report() {
 	s.mu.Lock()
@@ -213,12 +227,8 @@ func (s *soak) report() {
 // hold when it was asked.
 func TestNeverAWrongNumber(t *testing.T) {
 	t.Parallel()
-	s := startSoak(t, soakReadings, soakLines...)
-	select {
-	case <-s.enough:
-	case <-time.After(10 * testPatience):
-		t.Errorf("%d readings only", s.total)
-	}
+	s := startSoak(t, soakLines...)
+	s.wait(soakReadings)
 	if d := soakLength(t); d > 0 {
 		<-time.After(d)
 	}

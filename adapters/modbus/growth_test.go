@@ -1,0 +1,68 @@
+package modbus
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// usage is what a program may lose bit by bit.
+type usage struct {
+	goroutines, descriptors int
+	heap                    int64 // bytes in use after a collection
+}
+
+func measure(t testing.TB) usage {
+	descriptors, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.GC() // what the first one has finalized
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return usage{runtime.NumGoroutine(), len(descriptors), int64(m.HeapAlloc)}
+}
+
+func (u usage) String() string {
+	return fmt.Sprintf("%d goroutines, %d descriptors, %d KiB", u.goroutines, u.descriptors, u.heap>>10)
+}
+
+// Lines with faults that are unplugged again and again, for as long as
+// MODBUS_SOAK says, leave nothing behind. Other tests must not run meanwhile.
+func TestNothingGrows(t *testing.T) {
+	s := startSoak(t, soakLines...)
+	round := func() {
+		for _, l := range soakLines {
+			if err := s.field.Unplug(l.name); err != nil {
+				t.Fatal(err)
+			}
+			s.wait(500) // of the others
+			if err := s.field.Replug(l.name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.wait(2000)
+	}
+	round()
+	round()
+	before, begin := measure(t), time.Now()
+	told := begin
+	t.Logf("at first: %v", before)
+	for n := 0; n < 3 || time.Since(begin) < soakLength(t); n++ {
+		round()
+		if time.Since(told) > time.Minute {
+			told = time.Now()
+			t.Logf("after %v: %v", told.Sub(begin).Round(time.Second), measure(t))
+		}
+	}
+	after := measure(t)
+	t.Logf("after %v: %v", time.Since(begin).Round(time.Second), after)
+	// A connection that is just being renewed has two of each for a moment.
+	if after.goroutines > before.goroutines+6 || after.descriptors > before.descriptors+6 || after.heap > before.heap+1<<20 {
+		t.Errorf("it grew from %v to %v", before, after)
+	}
+	s.report()
+}
