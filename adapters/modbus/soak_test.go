@@ -53,7 +53,7 @@ func mix(chance *rand.Rand, most float64, kinds ...sim.FaultKind) []sim.Fault {
 		f := sim.Fault{Kind: kind, Probability: most * (0.2 + 0.8*chance.Float64())}
 		switch kind {
 		case sim.Late:
-			f.Delay = time.Duration(20+chance.IntN(300)) * ms
+			f.Delay = time.Duration(20+chance.IntN(500)) * ms
 		case sim.Split:
 			f.N, f.Delay = 1+chance.IntN(40), time.Duration(1+chance.IntN(20))*ms
 		case sim.Duplicate:
@@ -72,27 +72,29 @@ var spoiling = []sim.FaultKind{sim.BadCRC, sim.GarbageBefore, sim.GarbageAfter, 
 
 // soakLine is one line of a soak.
 type soakLine struct {
-	name   string
-	kind   line.Kind
-	units  int
-	blocks []uint16 // addresses of the reads, equally long
-	faults func(chance *rand.Rand) []sim.Fault
+	name    string
+	kind    line.Kind
+	units   int
+	blocks  []uint16 // addresses of the reads, equally long
+	retries int
+	faults  func(chance *rand.Rand) []sim.Fault
 }
 
-const soakBlock = 30
+const soakBlock = 50
 
 var soakLines = []soakLine{
-	{"mixed", line.RTU, 3, []uint16{0, 100}, func(c *rand.Rand) []sim.Fault { return mix(c, 0.04, spoiling...) }},
-	{"alone", line.RTU, 1, []uint16{0, 100, 200, 300}, func(c *rand.Rand) []sim.Fault {
+	{"mixed", line.RTU, 3, []uint16{0, 100}, 4, func(c *rand.Rand) []sim.Fault { return mix(c, 0.04, spoiling...) }},
+	{"alone", line.RTU, 1, []uint16{0, 100, 200, 300}, 1, func(c *rand.Rand) []sim.Fault {
 		return append(mix(c, 0.02, spoiling...), mix(c, 0.08, sim.Late, sim.Duplicate)...)
 	}},
-	{"impostors", line.RTU, 4, []uint16{0, 100}, func(c *rand.Rand) []sim.Fault {
+	{"impostors", line.RTU, 4, []uint16{0, 100}, 4, func(c *rand.Rand) []sim.Fault {
 		return mix(c, 0.08, sim.Late, sim.Late, sim.WrongUnit, sim.Duplicate, sim.WrongCount, sim.WrongFunction)
 	}},
-	{"replayed", line.RTU, 2, []uint16{0, 100}, func(c *rand.Rand) []sim.Fault {
+	{"replayed", line.RTU, 2, []uint16{0, 100}, 4, func(c *rand.Rand) []sim.Fault {
 		return append(mix(c, 0.02, spoiling...), mix(c, 0.08, sim.Replay)...)
 	}},
-	{"network", line.TCP, 3, []uint16{0, 100}, func(c *rand.Rand) []sim.Fault {
+	{"converter", line.RTUTCP, 2, []uint16{0, 100}, 1, func(c *rand.Rand) []sim.Fault { return mix(c, 0.04, spoiling...) }},
+	{"network", line.TCP, 3, []uint16{0, 100}, 4, func(c *rand.Rand) []sim.Fault {
 		return mix(c, 0.04, sim.BadCRC, sim.Late, sim.Late, sim.WrongUnit, sim.WrongFunction, sim.WrongCount, sim.Duplicate, sim.Split, sim.Exception)
 	}},
 }
@@ -121,7 +123,7 @@ type judge struct {
 
 // Each point has values of its own, so that a foreign one shows.
 const (
-	soakSpan = 160 // of the values of one point
+	soakSpan = 120 // of the values of one point
 	soakStep = 250 * ms
 	soakPast = 5 * time.Second // for so long an answer may have been on its way
 )
@@ -160,7 +162,7 @@ func startSoak(t testing.TB, lines ...soakLine) *soak {
 				s.judges[p.Point] = judge{l.name, s.field.Slave(l.name, d.Unit), configs[i].Slaves[k].Points[n].Wave.Base}
 			}
 		}
-		cfg := line.Config{Name: l.name, Kind: l.kind, Port: s.field.Path(l.name), Timeout: 60 * ms, Retries: 4,
+		cfg := line.Config{Name: l.name, Kind: l.kind, Port: s.field.Path(l.name), Timeout: 60 * ms, Retries: l.retries,
 			Serial: line.Serial{Baud: 921600, DataBits: 8, Parity: 'N', StopBits: 1}}
 		start(t, cfg, s, devices[i]...)
 	}

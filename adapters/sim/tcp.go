@@ -26,6 +26,7 @@ type endpoint struct {
 	mu       sync.Mutex
 	listener net.Listener // nil while unplugged
 	conns    map[net.Conn]struct{}
+	owes     map[byte]time.Time // when a device behind a converter has sent all its answers
 	counts   LineStats
 	closed   bool
 }
@@ -40,7 +41,7 @@ const (
 )
 
 func newEndpoint(c *LineConfig, slaves []*Slave) (*endpoint, error) {
-	e := &endpoint{name: c.Name, addr: c.Listen, slaves: slaves, plug: make(chan struct{}, 1), conns: map[net.Conn]struct{}{}}
+	e := &endpoint{name: c.Name, addr: c.Listen, slaves: slaves, plug: make(chan struct{}, 1), conns: map[net.Conn]struct{}{}, owes: map[byte]time.Time{}}
 	if c.Kind != "tcp" {
 		e.serial = framingOf(c.Kind)
 	}
@@ -260,10 +261,26 @@ func (e *endpoint) relay(now time.Time, raw []byte) (all [][]burst) {
 		}
 		if a := s.answer(now, unit, pdu, raw, e.serial); unit != 0 && len(a.own) > 0 {
 			e.count(func(c *LineStats) { c.Answers++ })
+			e.queue(unit, now, a.own)
 			all = append(all, a.own, a.twin)
 		}
 	}
 	return all
+}
+
+// queue delays the answer of a device behind a converter until it has sent all
+// that it owes: it does one thing after the other.
+func (e *endpoint) queue(unit byte, now time.Time, answer []burst) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	end := now
+	if owes := e.owes[unit]; owes.After(now) {
+		answer[0].wait += owes.Sub(now)
+	}
+	for _, b := range answer {
+		end = end.Add(b.wait)
+	}
+	e.owes[unit] = end
 }
 
 // send sends what is owed when it is due, until ctx ends or the master goes.
