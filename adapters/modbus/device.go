@@ -193,6 +193,7 @@ func (d *device) askOnce(c *line.Conn, q question, timeout time.Duration) ([]byt
 	switch {
 	case err == nil:
 		d.debts.answered(q)
+		d.recent.add(q, data)
 		d.poller.client.candor.answered()
 	case errors.Is(err, line.ErrClosed) || errors.As(err, new(Exception)):
 	case errors.As(err, &frame) && frame.Fault != line.Mismatch && d.overdue(begin, q):

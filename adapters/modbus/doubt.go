@@ -131,7 +131,6 @@ func (d *device) read(c *line.Conn, b *block, timeout time.Duration) ([]byte, er
 		}
 		if twice || bytes.Equal(data, b.last) || b.twins > 8+4*d.replays || !d.recent.has(b.question, data) {
 			b.last = append(b.last[:0], data...)
-			d.recent.add(b.question, data)
 			return data, nil
 		}
 		before = bytes.Clone(data)

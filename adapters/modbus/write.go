@@ -82,7 +82,7 @@ func (d *device) carryOut(ctx context.Context, c *line.Conn, pt *point, data []b
 	if !c.EchoKnown() || pt.Field.Bits > 0 {
 		// The echo of an adapter looks like the answer to a write; that to a
 		// read does not. And of a register not all bits may be the point's.
-		held, err := d.repeat(ctx, func() ([]byte, error) { return d.ask(c, pt.question(), d.poller.cfg.Timeout) })
+		held, err := d.repeat(ctx, func() ([]byte, error) { return d.readPoint(c, pt) })
 		if err == nil && pt.Field.Bits > 0 {
 			data, err = pt.merge(held, data)
 		}
@@ -161,14 +161,22 @@ func (d *device) repeat(ctx context.Context, try func() ([]byte, error)) (data [
 // readBack reads the point, publishes what it is and compares it with what
 // was written.
 func (d *device) readBack(ctx context.Context, c *line.Conn, pt *point, want []byte) (adapters.Value, bool, error) {
-	q := pt.question()
-	data, err := d.repeat(ctx, func() ([]byte, error) { return d.ask(c, q, d.poller.cfg.Timeout) })
+	data, err := d.repeat(ctx, func() ([]byte, error) { return d.readPoint(c, pt) })
 	if err != nil {
 		return adapters.Value{}, false, err
 	}
-	value, quality := pt.decode(q, data)
+	value, quality := pt.decode(pt.question(), data)
 	now := time.Now()
 	pt.told, pt.known = quality, true
 	d.poller.sink.Put([]adapters.Reading{{Point: pt.Point, Value: value, Quality: quality, Time: now}})
 	return value, pt.holds(data, want), nil
+}
+
+// readPoint reads the point alone. Of a device that is known to send old
+// answers again one that looks like that is not believed.
+func (d *device) readPoint(c *line.Conn, pt *point) ([]byte, error) {
+	if d.replays == 0 {
+		return d.ask(c, pt.question(), d.poller.cfg.Timeout)
+	}
+	return d.read(c, d.planner().block([]*point{pt}), d.poller.cfg.Timeout)
 }
