@@ -29,6 +29,9 @@ const (
 const (
 	// settleLimit bounds the wait for a line to fall silent.
 	settleLimit = 300 * time.Millisecond
+	// wakeUp is what a sleep takes longer than asked; the read after it waits
+	// for the rest.
+	wakeUp = 100 * time.Microsecond
 	// readSlice bounds one wait, after which ctx is looked at.
 	readSlice = 100 * time.Millisecond
 	// muteLimit is after how many unanswered requests in a row, without any
@@ -41,6 +44,12 @@ func (c *Conn) Quiet(d time.Duration) { c.quiet = d }
 
 // Begin is when the first byte of the last request of this job was sent.
 func (c *Conn) Begin() time.Time { return c.begin }
+
+// Yield reports whether the job should end soon: another one waits for the
+// line, the line is broken, or a context has ended.
+func (c *Conn) Yield() bool {
+	return c.line.broken != nil || c.ended() != nil || c.line.lanes.waits()
+}
 
 // EchoKnown reports whether it is known if the adapter hears its own
 // transmitter. While it is not, an answer that repeats its request proves
@@ -272,7 +281,7 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 				until = deadline // a network knows no pauses
 			} else if have > 0 && missing > time.Millisecond && total-begun > 1 {
 				// Nothing is to be learned before the rest can be there.
-				pause(min(missing, time.Until(hard)))
+				pause(min(missing-wakeUp, time.Until(hard)))
 			}
 		}
 		n, err := c.read(l.buf[have:], earlier(until, hard))

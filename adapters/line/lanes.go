@@ -71,6 +71,13 @@ func (q *lanes) next() *job {
 	return j
 }
 
+// waits reports whether any job waits.
+func (q *lanes) waits() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting[Command])+len(q.waiting[Poll]) > 0
+}
+
 // withdraw takes j back; false if its turn has come already.
 func (q *lanes) withdraw(j *job) bool {
 	q.mu.Lock()

@@ -135,20 +135,24 @@ func (p *Poller) lineChanged(open bool, reason string) {
 	p.rouse()
 }
 
-// step makes the one read that is most urgent, on the owner goroutine, and
-// tells when there is the next.
+// step makes the reads that are due, the most urgent first, on the owner
+// goroutine, until another job wants the line or a read has to be waited for;
+// it tells when that is due.
 func (p *Poller) step(ctx context.Context, c *line.Conn) (next time.Time) {
-	begin := time.Now()
-	p.hurry(begin)
-	d, b, at := p.pick(begin)
-	if d == nil {
-		return at
+	for {
+		begin := time.Now()
+		p.hurry(begin)
+		d, b, at := p.pick(begin)
+		if d == nil {
+			return at
+		}
+		d.poll(ctx, c, b)
+		end := time.Now()
+		p.spent(b, end.Sub(begin))
+		if c.Yield() {
+			return end
+		}
 	}
-	d.poll(ctx, c, b)
-	now := time.Now()
-	p.spent(b, now.Sub(begin))
-	_, _, at = p.pick(now)
-	return at
 }
 
 const (

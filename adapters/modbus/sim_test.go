@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"sluice/adapters"
 	"sluice/adapters/line"
@@ -148,136 +145,4 @@ func TestSilenceIsKept(t *testing.T) {
 	if l.Stats().Timeouts == 0 && (s.Overlaps > 0 || s.Collisions > 0 || s.Bad > 0) {
 		t.Errorf("requests met answers: %+v", s)
 	}
-}
-
-// cycles is a Sink that tells when every point has been read once more.
-type cycles struct {
-	mu     sync.Mutex
-	points int
-	seen   map[*adapters.Point]bool
-	last   time.Time
-	took   []time.Duration
-	total  int
-	done   chan struct{}
-}
-
-func (c *cycles) Put(readings []adapters.Reading) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, r := range readings {
-		if r.Quality == adapters.Good {
-			c.seen[r.Point] = true
-			c.total++
-		}
-	}
-	if len(c.seen) < c.points {
-		return
-	}
-	now := time.Now()
-	c.took = append(c.took, now.Sub(c.last))
-	c.last = now
-	clear(c.seen)
-	select {
-	case c.done <- struct{}{}:
-	default:
-	}
-}
-
-func (c *cycles) Availability(string, bool, string) {}
-
-func cpuTime(b *testing.B) time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// BenchmarkCycle reads a whole field per op over a paced line and prints how
-// much of what the wire allows is reached. The processor time is that of both
-// sides, the simulated slaves included.
-func BenchmarkCycle(b *testing.B) {
-	for _, c := range []struct {
-		name   string
-		serial line.Serial
-		slaves int
-		blocks []uint16
-		size   int
-		dead   int
-		faults []sim.Fault
-	}{
-		{"A 19200 10x2x30", line.Serial{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1}, 10, []uint16{0, 100}, 30, 0, nil},
-		{"B 115200 32x20", line.Serial{Baud: 115200, DataBits: 8, Parity: 'N', StopBits: 1}, 32, []uint16{0}, 20, 0, nil},
-		{"C 19200 8x2x30 and 2 dead", line.Serial{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1}, 10, []uint16{0, 100}, 30, 2, nil},
-		{"D 19200 10x2x30 with faults", line.Serial{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1}, 10, []uint16{0, 100}, 30, 0, []sim.Fault{
-			{Kind: sim.BadCRC, Probability: 0.05}, {Kind: sim.GarbageBefore, Probability: 0.05}, {Kind: sim.Late, Probability: 0.05, Delay: 320 * ms},
-		}},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			slaves, devices := meters(c.slaves, c.blocks, c.size, 0, c.faults...)
-			for i := range c.dead {
-				slaves[2+4*i].Faults = []sim.Fault{{Kind: sim.Dead}}
-			}
-			f := simulate(b, sim.LineConfig{Name: "bus", Kind: "rtu", Baud: c.serial.Baud, Parity: c.serial.Parity, Slaves: slaves})
-			living := c.slaves - c.dead
-			sink := &cycles{points: living * len(c.blocks) * c.size, seen: make(map[*adapters.Point]bool), done: make(chan struct{}, 1)}
-			cfg := (&field{}).rtu()
-			cfg.Port, cfg.Serial, cfg.Timeout = f.Path("bus"), c.serial, 300*ms
-			_, l := start(b, cfg, sink, devices...)
-			for range 2 { // learn
-				<-sink.done
-			}
-			sink.mu.Lock()
-			sink.took, sink.total = nil, 0
-			sink.mu.Unlock()
-			used := cpuTime(b)
-			for b.Loop() {
-				<-sink.done
-			}
-			used = cpuTime(b) - used
-			sink.mu.Lock()
-			defer sink.mu.Unlock()
-			slices.Sort(sink.took)
-			median := sink.took[len(sink.took)/2]
-			read := time.Duration(8+5+2*c.size)*c.serial.CharTime() + 2*c.serial.T35() + 10*ms
-			theory := time.Duration(living*len(c.blocks)) * read
-			b.ReportMetric(100*float64(theory)/float64(median), "%-of-wire")
-			b.ReportMetric(median.Seconds()*1000, "ms/cycle")
-			b.ReportMetric(sink.took[len(sink.took)-1].Seconds()*1000, "ms-worst")
-			b.ReportMetric(float64(used.Microseconds())/float64(sink.total), "cpu-µs/reading")
-			b.ReportMetric(float64(sink.total)/b.Elapsed().Seconds(), "readings/s")
-			s := f.Stats("bus")
-			b.ReportMetric(100*float64(s.Violations)/float64(s.Requests), "%-too-soon")
-			b.ReportMetric(100*l.Stats().Load, "%-load")
-		})
-	}
-}
-
-// BenchmarkCommand writes a coil and reads it back while the line is
-// saturated with reads of 60 registers.
-func BenchmarkCommand(b *testing.B) {
-	slaves, devices := meters(10, []uint16{0, 100}, 30, 0)
-	slaves[0].Points = append(slaves[0].Points, sim.PointConfig{Name: "relay", Table: "coil", Address: 0, Writable: true, Wave: sim.Wave{Shape: sim.Const}})
-	devices[0].Points = append(devices[0].Points, writable(on("m1", "relay", Coil, 0, Bool), Verify))
-	f := simulate(b, sim.LineConfig{Name: "bus", Kind: "rtu", Baud: 19200, Parity: 'E', Slaves: slaves})
-	cfg := (&field{}).rtu()
-	cfg.Port, cfg.Timeout = f.Path("bus"), 300*ms
-	cfg.Serial = line.Serial{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1}
-	sink := newRecord(b)
-	p, _ := start(b, cfg, sink, devices...)
-	sink.online("m1")
-	var took []time.Duration
-	for i := 0; b.Loop(); i++ {
-		pause := unix.NsecToTimespec(int64(time.Duration(70+i%60) * ms))
-		_ = unix.Nanosleep(&pause, nil) // at no fixed place of the cycle
-		res := p.Device("m1").Write(context.Background(), adapters.Command{Point: "relay", Value: adapters.Bool(i%2 == 0)})
-		if res.Err != nil {
-			b.Fatal(res.Err)
-		}
-		took = append(took, res.Elapsed)
-	}
-	slices.Sort(took)
-	b.ReportMetric(took[len(took)/2].Seconds()*1000, "ms-p50")
-	b.ReportMetric(took[len(took)*95/100].Seconds()*1000, "ms-p95")
-	b.ReportMetric(took[len(took)-1].Seconds()*1000, "ms-max")
 }
