@@ -73,7 +73,8 @@ func newDevice(p *Poller, c DeviceConfig) *device {
 }
 
 const (
-	leastTimeout = 40 * time.Millisecond // a busy machine may be late itself
+	leastTimeout = 40 * time.Millisecond
+	margin       = 15 * time.Millisecond // a busy machine may be late itself
 	learnFrom    = 16                    // turnarounds that must be known
 )
 
@@ -226,7 +227,7 @@ func (d *device) asked(c *line.Conn, begin time.Time, err error) {
 		if d.sinceSort++; d.sinceSort >= learnFrom {
 			d.sinceSort = 0
 			p50, p99 := d.turn.Percentiles()
-			d.learned = max(leastTimeout, 3*p99)
+			d.learned = max(leastTimeout, 2*p99+margin)
 			d.measured, d.slowest = p50, p99
 		}
 	}

@@ -75,7 +75,7 @@ func (p *Poller) pick(now time.Time) (d *device, b *block, at time.Time) {
 }
 
 // inTheWay tells for which read r must wait, because it would delay that by
-// more than a fifth of its period; the zero time if for none. A read that is
+// more than a tenth of its period; the zero time if for none. A read that is
 // late itself waits for nobody.
 func (p *Poller) inTheWay(r *due, now time.Time) (release time.Time) {
 	if now.After(r.deadline) {
@@ -84,7 +84,7 @@ func (p *Poller) inTheWay(r *due, now time.Time) (release time.Time) {
 	end := now.Add(r.b.cost)
 	for i := range p.soon {
 		s := &p.soon[i]
-		slack := s.b.every / 5
+		slack := s.b.every / 10
 		switch {
 		case r.b.every > 0 && s.b.every >= r.b.every || s.b.class() > r.b.class():
 		case !end.After(s.release.Add(slack)):

@@ -143,7 +143,7 @@ func (d *device) goOffline(reason string, now time.Time) {
 
 const (
 	firstProbe   = 500 * time.Millisecond
-	steadyProbe  = 4 * time.Second // a device that returns is noticed within 5 s
+	steadyProbe  = 4500 * time.Millisecond // a device that returns is noticed within 5 s
 	longestProbe = 30 * time.Second
 	probeShare   = 20 // all dead devices together take a 20th of the time of the line
 )
