@@ -32,6 +32,9 @@ const (
 	// wakeUp is what a sleep takes longer than asked; the read after it waits
 	// for the rest.
 	wakeUp = 100 * time.Microsecond
+	// fifo is how many characters a UART may hold back before it hands them
+	// over, with a margin.
+	fifo = 20
 	// readSlice bounds one wait, after which ctx is looked at.
 	readSlice = 100 * time.Millisecond
 	// muteLimit is after how many unanswered requests in a row, without any
@@ -158,8 +161,9 @@ func (c *Conn) settle() error {
 	}
 	limit := time.Now().Add(settleLimit + c.quiet)
 	thrown := 0
+	silence := max(l.silence, c.quiet)
 	for {
-		pause(time.Until(l.last.Add(max(l.silence, c.quiet))))
+		pause(time.Until(l.last.Add(silence)))
 		n, err := l.wire.pending()
 		if err != nil {
 			return c.lost(err)
@@ -171,6 +175,8 @@ func (c *Conn) settle() error {
 			return c.lost(err)
 		}
 		thrown += n
+		// A straggler is on its way, and comes as its UART hands it over.
+		silence = max(silence, fifo*l.cfg.Serial.CharTime())
 		l.last, l.mute = time.Now(), 0
 		if l.last.After(limit) {
 			l.meter.noisy(thrown)

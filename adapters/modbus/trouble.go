@@ -120,8 +120,9 @@ func (d *device) silent(b *block, why error, now time.Time) {
 // blame puts off a block about which a living device keeps silent, and takes
 // it apart when that goes on.
 func (d *device) blame(b *block, now time.Time) {
-	b.silent++
-	b.due = now.Add(min(b.retry(500*time.Millisecond<<min(b.silent-1, 6)), longestHush))
+	if b.silent++; b.silent > 1 { // once may be chance: it stays due
+		b.due = now.Add(min(b.retry(500*time.Millisecond<<min(b.silent-2, 6)), longestHush))
+	}
 	if b.silent >= silentLimit {
 		d.unknown(b, line.ErrTimeout, now)
 		return
