@@ -234,13 +234,13 @@ func (s scenario) command(b *testing.B, p *Poller, field *played) (took []time.D
 		pause := unix.NsecToTimespec(int64(700*ms + time.Duration(i*7%12)*50*ms))
 		_ = unix.Nanosleep(&pause, nil)
 		at := monotonic()
-		res := relays.Write(context.Background(), adapters.Command{Point: "relay0", Value: adapters.Bool(i%2 == 0)})
+		res := relays.Write(context.Background(), adapters.Command{Point: "relay0", Value: adapters.Bool(i%2 != 0)})
 		if res.Err != nil {
 			b.Fatal(res.Err)
 		}
 		select {
 		case change := <-field.coils:
-			if change.on != (i%2 == 0) {
+			if change.on != (i%2 != 0) {
 				b.Fatal("the coil changed the other way")
 			}
 			took = append(took, change.at-at)
