@@ -18,7 +18,7 @@ import (
 var picture = map[string]string{
 	"gateway":              "gateway/config gateway/web gateway/cli adapters adapters/line adapters/modbus adapters/uart adapters/sim bridge mqttcore mqttcore/store",
 	"gateway/config":       "adapters adapters/line adapters/modbus adapters/uart adapters/sim bridge mqttcore mqttcore/store mqttcore/topic gateway/web",
-	"gateway/cli":          "gateway/config adapters/line adapters/modbus mqttcore mqttcore/store",
+	"gateway/cli":          "gateway/config adapters adapters/line adapters/modbus mqttcore mqttcore/store",
 	"gateway/web":          "",
 	"adapters":             "",
 	"adapters/line":        "",

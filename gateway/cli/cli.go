@@ -69,7 +69,7 @@ Exit status: 0 done, 1 failed while working, 2 wrong usage, 78 configuration err
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRun(run), newCheck(), newPlan(), newPasswd(), newPorts(), newQueue(), newVersion())
+	root.AddCommand(newRun(run), newCheck(), newPlan(), newPasswd(), newPorts(), newProfiles(), newQueue(), newVersion())
 	root.SetArgs(args)
 
 	cmd, err := root.ExecuteContextC(ctx)

@@ -33,6 +33,10 @@ func (b *binder) buildDevices(f *rawFile, cfg *Config) {
 		if l == nil || l.kind == "" {
 			continue
 		}
+		if l.kind == line.UART && d.has("use") {
+			b.badKey(d.at("use"), "", `"use" is for devices on a Modbus line: the line of %s is of kind %q`, d.title(), l.kind)
+			continue
+		}
 		b.checkPlace(d.node, d.title(), l.kind, modbusDeviceKeys, uartDeviceKeys)
 		if l.kind == line.UART {
 			out.UART = b.uartDevice(d, l)
@@ -224,6 +228,10 @@ func (b *binder) inLine(path string) string {
 	at, _, ok := b.places.find(path)
 	if !ok {
 		return ""
+	}
+	if at.in != nil {
+		line, _ := at.in.lineCol(at.key.start)
+		return fmt.Sprintf(" (%s:%d)", at.in.file, line)
 	}
 	line, _ := b.places.lineCol(at.key.start)
 	return fmt.Sprintf(" (line %d)", line)

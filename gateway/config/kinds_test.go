@@ -124,7 +124,7 @@ func TestAsk(t *testing.T) {
 	b.ask("upstream[1]", errors.Join(
 		fieldError{"out.1", "bad filter"}, fieldError{"name", "told twice"}, fieldError{"url", "bad url"},
 		errors.Join(fieldError{"queue.max_bytes", "too small"}), errors.New("no place")))
-	b.problems.sort()
+	b.problems.sort(b.file)
 	want := []struct {
 		line int
 		text string

@@ -25,11 +25,16 @@ func Load(path string) (*Config, error) {
 	case err == nil:
 		return Parse(path, src)
 	}
+	return nil, Problems{{File: path, Text: fmt.Sprintf("cannot read the configuration: %v", withoutPath(err))}}
+}
+
+// withoutPath gives the reason alone, where the message names the file already.
+func withoutPath(err error) error {
 	var fault *os.PathError
 	if errors.As(err, &fault) {
-		err = fault.Err
+		return fault.Err
 	}
-	return nil, Problems{{File: path, Text: fmt.Sprintf("cannot read the configuration: %v", err)}}
+	return err
 }
 
 // readAll reads the file, or one byte more than is allowed of it: a device has
@@ -46,30 +51,39 @@ func readAll(path string) ([]byte, error) {
 // Parse is Load of a file that was read already. The name stands in messages,
 // and its folder is where relative paths in the file begin.
 func Parse(name string, src []byte) (*Config, error) {
-	text := string(src)
-	if !utf8.ValidString(text) {
-		return nil, Problems{encodingProblem(name, text)}
+	m, places, wrong := decode(name, string(src))
+	if wrong != nil {
+		return nil, Problems{wrong}
 	}
-	if at := tooDeep(text); at >= 0 {
-		return nil, Problems{depthProblem(name, text, at)}
-	}
-	var m map[string]any
-	md, err := toml.Decode(text, &m)
-	if err != nil {
-		return nil, Problems{syntaxProblem(name, text, err)}
-	}
-	b := &binder{file: name, places: locate(text, md), sections: sections(), faulty: map[string]bool{}}
+	b := &binder{file: name, places: places, sections: sections(), faulty: map[string]bool{}}
+	b.useProfiles(m, newLibrary(name))
 	root := node{m: m}
 	f := rawFile{gateway: newGateway(node{path: "gateway"}), broker: newBroker(node{path: "broker"}), web: newWeb(node{path: "web"})}
 	bindTable(b, fileTable, "the file", root, &f)
 	cfg := b.build(&f)
 	if len(b.problems) > 0 {
-		b.problems.sort()
+		b.problems.sort(name)
 		return nil, b.problems
 	}
-	b.warnings.sort()
+	b.warnings.sort(name)
 	cfg.Warnings = b.warnings
 	return cfg, nil
+}
+
+// decode reads TOML and finds the places of all that is in it.
+func decode(name, text string) (map[string]any, *positions, *Problem) {
+	if !utf8.ValidString(text) {
+		return nil, nil, encodingProblem(name, text)
+	}
+	if at := tooDeep(text); at >= 0 {
+		return nil, nil, depthProblem(name, text, at)
+	}
+	var m map[string]any
+	md, err := toml.Decode(text, &m)
+	if err != nil {
+		return nil, nil, syntaxProblem(name, text, err)
+	}
+	return m, locate(name, text, md), nil
 }
 
 // build turns the tables of a file into the rooms' configurations and checks

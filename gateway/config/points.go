@@ -48,11 +48,19 @@ func points(b *binder, path string, v any) ([]rawPoint, bool) {
 
 func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
-// inFileOrder gives the keys of a table as they stand in the file.
+// inFileOrder gives the keys of a table as they stand in the file, those of a
+// profile first.
 func (b *binder) inFileOrder(path string, m map[string]any) []string {
 	keys := sortedKeys(m)
 	slices.SortStableFunc(keys, func(x, y string) int {
-		return cmp.Compare(b.places.places[child(path, x)].key.start, b.places.places[child(path, y)].key.start)
+		a, b := b.places.places[child(path, x)], b.places.places[child(path, y)]
+		switch {
+		case a.in != nil && b.in == nil:
+			return -1
+		case a.in == nil && b.in != nil:
+			return 1
+		}
+		return cmp.Compare(a.key.start, b.key.start)
 	})
 	return keys
 }

@@ -13,11 +13,15 @@ type span struct{ start, end int }
 
 // place is where a key and its value stand. The two are the same for table
 // headers and for elements of an array.
-type place struct{ key, value span }
+type place struct {
+	key, value span
+	in         *positions // of a profile; nil for the configuration itself
+}
 
 // positions finds what the TOML library does not tell: the place of every key
 // and value, also in the second table of an array of tables.
 type positions struct {
+	file   string // as told to people
 	src    string
 	places map[string]place // by path
 }
@@ -25,14 +29,14 @@ type positions struct {
 // locate indexes src, which must be the valid TOML that md came from. Should
 // the keys it finds differ from those of the library, it knows no places at
 // all: no place is better than a wrong one.
-func locate(src string, md toml.MetaData) *positions {
+func locate(file, src string, md toml.MetaData) *positions {
 	s := &scanner{src: src, places: map[string]place{}, arrays: map[string]int{}}
 	s.file()
 	same := slices.EqualFunc(s.keys, md.Keys(), func(a []string, b toml.Key) bool { return slices.Equal(a, b) })
 	if s.failed || !same {
-		return &positions{src: src}
+		return &positions{file: file, src: src}
 	}
-	return &positions{src: src, places: s.places}
+	return &positions{file: file, src: src, places: s.places}
 }
 
 // find gives the place of path, or of the nearest thing around it that stands
@@ -104,7 +108,7 @@ func (s *scanner) header() {
 	if s.failed {
 		return
 	}
-	at := place{span{start, s.at}, span{start, s.at}}
+	at := place{key: span{start, s.at}, value: span{start, s.at}}
 	path := ""
 	for i, k := range keys {
 		path = child(path, k)
@@ -138,7 +142,7 @@ func (s *scanner) pair(path string, prefix []string) {
 		path = child(path, k)
 		if i < len(keys)-1 {
 			at := span{start, spans[i].end}
-			s.note(path, place{at, at})
+			s.note(path, place{key: at, value: at})
 		}
 	}
 	// Noted before the value is read, so that what is inside finds its parent.
@@ -171,7 +175,7 @@ func (s *scanner) value(path string, keys []string) span {
 		for i := 0; s.more(']'); i++ {
 			p := element(path, i)
 			v := s.value(p, keys)
-			s.places[p] = place{v, v}
+			s.places[p] = place{key: v, value: v}
 		}
 	case s.src[start] == '{':
 		s.at++

@@ -20,7 +20,7 @@ func places(t *testing.T, src string) map[string]string {
 	if err != nil {
 		t.Fatalf("the file of the test is wrong: %v", err)
 	}
-	p := locate(src, md)
+	p := locate("test.toml", src, md)
 	if p.places == nil {
 		t.Fatalf("no places were found: the scanner and the library differ on\n%s", src)
 	}
@@ -83,7 +83,7 @@ func TestPlaces(t *testing.T) {
 // problems then name the key.
 func TestPlacesGivenUp(t *testing.T) {
 	b, md := newBinder(t, "[gateway]\nid = 3\n")
-	b.places = locate("[gateway]\nid = 3\nmore = 1\n", md)
+	b.places = locate("test.toml", "[gateway]\nid = 3\nmore = 1\n", md)
 	b.bad("gateway.id", "", "expected something else")
 	if got, want := b.problems.Error(), "x.toml: gateway.id: expected something else"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -137,7 +137,7 @@ func FuzzParse(f *testing.F) {
 		}
 		var m map[string]any
 		if md, err := toml.Decode(src, &m); err == nil && utf8.ValidString(src) {
-			checkIndex(t, src, m, locate(src, md))
+			checkIndex(t, src, m, locate("test.toml", src, md))
 		}
 		cfg, err := Parse("fuzz.toml", []byte(src))
 		if (cfg == nil) == (err == nil) {
@@ -149,6 +149,9 @@ func FuzzParse(f *testing.F) {
 		}
 		lines := strings.Split(src, "\n")
 		for _, p := range problems {
+			if p.File != "fuzz.toml" {
+				continue // a profile that is used
+			}
 			if p.Line < 0 || p.Line > len(lines) {
 				t.Errorf("line %d of %d: %v", p.Line, len(lines), p)
 			} else if p.Line > 0 && (p.Column < 1 || p.Column > len([]rune(lines[p.Line-1]))+1) {
@@ -229,5 +232,5 @@ func newBinder(t *testing.T, src string) (*binder, toml.MetaData) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &binder{file: "x.toml", places: locate(src, md), faulty: map[string]bool{}}, md
+	return &binder{file: "x.toml", places: locate("x.toml", src, md), faulty: map[string]bool{}}, md
 }

@@ -62,9 +62,16 @@ func (ps Problems) Unwrap() []error {
 	return all
 }
 
-func (ps Problems) sort() {
+// sort puts what is in the file first before what is in others.
+func (ps Problems) sort(first string) {
+	rank := func(p *Problem) int {
+		if p.File == first {
+			return 0
+		}
+		return 1
+	}
 	slices.SortStableFunc(ps, func(a, b *Problem) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 }
 
@@ -85,13 +92,15 @@ func (b *binder) problem(path string, m mark, hint, text string) *Problem {
 	if !ok {
 		return p
 	}
+	places := cmp.Or(at.in, b.places)
+	p.File = places.file
 	where := at.value
 	if m == atKey || !exact {
 		where = at.key
 	}
-	p.Line, p.Column = b.places.lineCol(where.start)
+	p.Line, p.Column = places.lineCol(where.start)
 	if m != unseen {
-		p.Snippet = b.places.snippet(where)
+		p.Snippet = places.snippet(where)
 	}
 	return p
 }

@@ -60,6 +60,7 @@ func sections() []section {
 		{"the frame of [[line]]", frameTable.names()},
 		{"[[device]]", deviceTable.names()},
 		{"a point of [device.points]", pointTable.names()},
+		{"a profile", profileTable.names()},
 	}
 }
 
@@ -264,6 +265,7 @@ var frameTable = table[rawFrame]{
 type rawDevice struct {
 	node
 	name, line, topic   string
+	use                 string
 	unit                int
 	every, delay, stale time.Duration
 	order               modbus.Order
@@ -284,6 +286,7 @@ func newDevice(n node) rawDevice {
 var deviceTable = table[rawDevice]{
 	must(key("name", name("the device"), func(d *rawDevice) *string { return &d.name })),
 	must(key("line", text("the name of a [[line]]"), func(d *rawDevice) *string { return &d.line })),
+	key("use", checked(`the name of a profile such as "eastron/sdm630"`, checkProfileName), func(d *rawDevice) *string { return &d.use }),
 	key("unit", unitID, func(d *rawDevice) *int { return &d.unit }),
 	key("topic", topicPart, func(d *rawDevice) *string { return &d.topic }),
 	key("every", duration(0, 365*day), func(d *rawDevice) *time.Duration { return &d.every }),
