@@ -87,6 +87,14 @@ func (c *Conn) Exchange(req []byte, expect Framer, timeout time.Duration) ([]byt
 	return answer, err
 }
 
+// Hear hands what has come in unasked on a UART to those who listen.
+func (c *Conn) Hear() error {
+	if err := c.line.hear(); err != nil {
+		return c.lost(err)
+	}
+	return nil
+}
+
 // Send sends req where no answer is expected, and waits until it has left.
 func (c *Conn) Send(req []byte) error {
 	if err := c.settle(); err != nil {
@@ -283,8 +291,12 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 		if begun > 0 {
 			missing := time.Duration(total-begun) * char
 			until = time.Now().Add(missing*5/4 + l.gap)
-			if l.cfg.Kind == TCP {
+			if e, ok := expect.(Ender); ok && e.Pause() > 0 {
+				until = time.Now().Add(e.Pause())
+			} else if l.cfg.Kind == TCP {
 				until = deadline // a network knows no pauses
+			} else if l.cfg.Kind == UART {
+				until = later(deadline, until) // nor do those who write text
 			} else if have > 0 && missing > time.Millisecond && total-begun > 1 {
 				// Nothing is to be learned before the rest can be there.
 				pause(min(missing-wakeUp, time.Until(hard)))
@@ -297,6 +309,9 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 		if n == 0 {
 			if hurried {
 				l.timely = 0 // was it the answer after all?
+			}
+			if e, ok := expect.(Ender); ok && e.Ended(rx[from:]) {
+				return rx[from:], nil
 			}
 			return nil, c.timedOut(rx, from, expect)
 		}
@@ -313,6 +328,13 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 			return nil, c.garbled(l.buf[:], BadFrame(Noise, "%d bytes came and no answer among them", have))
 		}
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -396,7 +418,7 @@ func (l *Line) keepPace(early bool) {
 	switch {
 	case early:
 		l.timely = 0
-	case l.cfg.Kind == RTU && l.timely < paced:
+	case l.cfg.Kind.bus() && l.cfg.Kind.Serial() && l.timely < paced:
 		l.timely++
 	}
 }

@@ -3,6 +3,7 @@ package line
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Framer recognises the answer to one request in the bytes that came back.
@@ -16,6 +17,15 @@ type Framer interface {
 	// Fault says why b, all that came before the wait ended, is no answer.
 	// b is not empty. It is nil where nothing speaks for an answer at all.
 	Fault(b []byte) error
+}
+
+// Ender is a Framer of answers that end with silence. Where Pause is above 0, an
+// answer that has begun is waited for until nothing has come for so long, and
+// all that came is the answer if Ended says so.
+type Ender interface {
+	Framer
+	Pause() time.Duration
+	Ended(b []byte) bool
 }
 
 // ErrClosed tells that the line is not open now; it is reopened as soon as

@@ -105,6 +105,8 @@ func (l *Line) pace() {
 		// spoke last let go of the wire.
 		l.silence = char + l.cfg.Serial.bitTime()
 		l.gap, l.longest = asciiGap, 2*asciiGap+640*char
+	case UART:
+		l.longest = 2*byteGap + 4096*char
 	case RTUTCP, ASCIITCP:
 		// How fast the wire behind the converter is, is not known here.
 		l.gap, l.longest = streamGap, 4*streamGap

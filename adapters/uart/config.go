@@ -32,12 +32,14 @@ func ParseType(s string) (Type, error) {
 	return Type(i), nil
 }
 
-// PointConfig is one point. With From it is read from each matching line,
-// with Send it takes commands; it may have both.
+// PointConfig is one point. With From it is read from each matching frame, with
+// Binary from the bytes of one, with Send it takes commands; it may be read and
+// take commands.
 type PointConfig struct {
-	Point *adapters.Point
-	From  string // name of a group of the device's Match
-	Type  Type
+	Point  *adapters.Point
+	From   string // name of a group of the device's Match
+	Type   Type   // with From
+	Binary *Binary
 	adapters.Mapping
 	Send    string        // text to send; {value} stands for the commanded value
 	Expect  string        // regular expression of the line that confirms the command; "": none comes. A group named value is the value read back
@@ -52,14 +54,43 @@ func (p PointConfig) Accepts(v adapters.Value) error {
 	return err
 }
 
+// Binary is the place of a number in a frame of bytes.
+type Binary struct {
+	At    int // from the first byte of the frame, marks included
+	Type  adapters.Type
+	Order adapters.Order // of the bytes of a type of two, four or eight
+}
+
+// size is how many bytes the number takes; a bool is one.
+func (b Binary) size() int {
+	if b.Type == adapters.TypeBool {
+		return 1
+	}
+	return b.Type.Bytes()
+}
+
+// value gives the number in a frame; ok is false where the frame ends before.
+func (b Binary) value(frame []byte) (v adapters.Value, ok bool) {
+	if len(frame) < b.At+b.size() {
+		return v, false
+	}
+	raw := make([]byte, b.size())
+	copy(raw, frame[b.At:])
+	if len(raw)%2 == 0 {
+		b.Order.Arrange(raw, frame[b.At:b.At+len(raw)], b.Type)
+	}
+	return b.Type.Decode(raw), true
+}
+
 // DeviceConfig is one device that speaks on a UART line.
 type DeviceConfig struct {
-	Name   string
-	Match  *regexp.Regexp // lines that don't match are counted and ignored; nil if no point has From
-	Until  string         // end of a line; "" means "\n", before which a "\r" is dropped, too
-	Max    int            // longest line in bytes, without its end, up to 4096; 0 means 1024
-	Stale  time.Duration  // nothing good for so long: offline; 0: never
-	Points []PointConfig
+	Name  string
+	Match *regexp.Regexp // frames that don't match are counted and ignored; nil: all do that a point with Binary is in
+	Frame
+	Request string        // what it is asked with; "": it speaks by itself
+	Every   time.Duration // how often it is asked
+	Stale   time.Duration // nothing good for so long: offline; 0: never
+	Points  []PointConfig
 }
 
 // fieldError is an error of one configuration key.
@@ -87,6 +118,15 @@ func (c DeviceConfig) Validate() error {
 	if c.Max < 0 || c.Max > longestLine {
 		bad("max", "longest line of %d bytes is outside 1 to %d", c.Max, longestLine)
 	}
+	if c.Length < 0 || c.Length > longestLine || c.Length > 0 && c.Length < len(c.Start) {
+		bad("length", "frames of %d bytes; use the length of the start mark to %d", c.Length, longestLine)
+	}
+	if c.Start != "" && (c.End == "") == (c.Length == 0) {
+		bad("start", "a frame with a start mark needs an end mark or a length, one of them")
+	}
+	if c.Request != "" && c.Every <= 0 {
+		bad("every", "period %v of the request is not above 0", c.Every)
+	}
 	if c.Stale < 0 {
 		bad("stale", "stale %v is negative", c.Stale)
 	}
@@ -107,8 +147,18 @@ func (c DeviceConfig) Validate() error {
 }
 
 func (p PointConfig) validate(c DeviceConfig, bad func(key, format string, args ...any)) {
-	if p.From == "" && p.Send == "" {
-		bad("", "the point has neither from, to be read, nor send, to be set")
+	if p.From == "" && p.Binary == nil && p.Send == "" {
+		bad("", "the point has neither from nor at, to be read, nor send, to be set")
+	}
+	if b := p.Binary; b != nil {
+		switch {
+		case p.From != "":
+			bad(".at", "the point has from already")
+		case !b.Type.Known() || b.Type == adapters.TypeString || !b.Order.Known():
+			bad(".type", "type %v is not one of numbers in frames", b.Type)
+		case b.At < 0 || b.At+b.size() > longestLine || c.Length > 0 && b.At+b.size() > c.Length:
+			bad(".at", "a value of %d bytes at %d is not inside the frame", b.size(), b.At)
+		}
 	}
 	switch {
 	case p.From == "":

@@ -1,9 +1,12 @@
 package uart
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"sluice/adapters"
+	"sluice/adapters/line"
 )
 
 // device is one device that speaks on the line. But for what Stats reads, all
@@ -12,13 +15,15 @@ type device struct {
 	listener *Listener
 	cfg      DeviceConfig
 	points   []*point
-	lines    *assembler
+	frames   *assembler
 	readings []adapters.Reading // reused
 
 	online bool
 	told   bool // whether Availability was ever called
 	open   bool
-	last   time.Time // of the last good line, or of the opening of the port
+	last   time.Time // of the last good frame, or of the opening of the port
+	due    time.Time // when it is asked next; of a device with a request
+	fails  int       // requests in a row without an answer
 
 	stats DeviceStats // guarded by listener.mu
 }
@@ -27,7 +32,7 @@ func newDevice(u *Listener, c DeviceConfig) *device {
 	d := &device{
 		listener: u,
 		cfg:      c,
-		lines:    newAssembler(c.Until, c.Max),
+		frames:   &assembler{Frame: c.Frame},
 		stats:    DeviceStats{Name: c.Name, Reason: "nothing heard yet", Since: time.Now()},
 	}
 	for _, pc := range c.Points {
@@ -39,50 +44,70 @@ func newDevice(u *Listener, c DeviceConfig) *device {
 
 // opened begins to wait for lines.
 func (d *device) opened(now time.Time) {
-	d.open, d.last = true, now
-	d.lines.restart()
+	d.open, d.last, d.due, d.fails = true, now, now, 0
+	d.frames.restart()
 }
 
 // hear takes in what came on the line.
 func (d *device) hear(chunk []byte, at time.Time, fresh bool) {
 	if fresh {
-		d.lines.restart()
+		d.frames.restart()
 	}
-	lines, matched := uint64(0), uint64(0)
-	d.lines.feed(chunk, func(text []byte) {
-		lines++
-		if d.line(text, at) {
-			matched++
-		}
-	})
+	d.frames.feed(chunk, at, func(content []byte) { d.frame(content, at) })
+	d.tally()
+}
+
+// tally shows what the assembler counts.
+func (d *device) tally() {
 	d.listener.mu.Lock()
 	defer d.listener.mu.Unlock()
 	s := &d.stats
-	s.Lines += lines
-	s.Matched += matched
-	s.Unmatched += lines - matched
-	s.Partial, s.Overlong = d.lines.partial, d.lines.overlong
-	if matched > 0 {
-		s.LastMatch = at
-	}
+	s.Partial, s.Overlong, s.Spoilt = d.frames.partial, d.frames.overlong, d.frames.spoilt
 }
 
-// line publishes what a line says, and tells whether it says anything.
-func (d *device) line(text []byte, at time.Time) bool {
-	if d.cfg.Match == nil {
-		return false
+// frame counts a frame and publishes what it says.
+func (d *device) frame(content []byte, at time.Time) {
+	matched := d.publish(content, at)
+	d.listener.mu.Lock()
+	defer d.listener.mu.Unlock()
+	s := &d.stats
+	s.Lines++
+	if !matched {
+		s.Unmatched++
+		return
 	}
-	groups := d.cfg.Match.FindSubmatchIndex(text)
-	if groups == nil {
+	s.Matched++
+	s.LastMatch = at
+}
+
+// meant reports whether a frame is one of this device, and gives the groups of
+// its match.
+func (d *device) meant(content []byte) (groups []int, ok bool) {
+	if d.cfg.Match != nil {
+		groups = d.cfg.Match.FindSubmatchIndex(content)
+		return groups, groups != nil
+	}
+	for _, pt := range d.points {
+		if pt.Binary != nil && len(content) >= pt.Binary.At+pt.Binary.size() {
+			return nil, true
+		}
+	}
+	return nil, false
+}
+
+// publish publishes what a frame says, and tells whether it says anything.
+func (d *device) publish(content []byte, at time.Time) bool {
+	groups, ok := d.meant(content)
+	if !ok {
 		return false
 	}
 	d.readings = d.readings[:0]
 	good := false
 	for _, pt := range d.points {
-		if pt.group < 0 || groups[2*pt.group] < 0 {
-			continue // not in this line
+		value, quality, ok := pt.find(content, groups)
+		if !ok {
+			continue // not in this frame
 		}
-		value, quality := pt.parse(string(text[groups[2*pt.group]:groups[2*pt.group+1]]))
 		good = good || quality == adapters.Good
 		pt.told, pt.known = quality, true
 		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Value: value, Quality: quality, Time: at})
@@ -126,6 +151,68 @@ func (d *device) watch(now time.Time) time.Duration {
 	return d.cfg.Stale
 }
 
+// end ends a frame by silence, and tells how long to wait for that of the next.
+func (d *device) end(now time.Time) time.Duration {
+	left := d.frames.rest(now, func(content []byte) { d.frame(content, now) })
+	d.tally()
+	if left <= 0 {
+		return idlest
+	}
+	return left
+}
+
+// longestProbe bounds how rarely a device that does not answer is asked.
+const longestProbe = 5 * time.Second
+
+// ask asks the device if that is due, and sets when it is to be asked next.
+func (d *device) ask(c *line.Conn, now time.Time) error {
+	if d.due.After(now) {
+		return nil
+	}
+	cfg := d.listener.line.Config()
+	r := d.reply(func(content []byte) bool { _, ok := d.meant(content); return ok })
+	answer, err := c.Exchange([]byte(d.cfg.Request), r, cfg.Timeout)
+	now = time.Now()
+	d.listener.mu.Lock()
+	d.stats.Requests++
+	if err != nil {
+		d.stats.Timeouts++
+	}
+	d.listener.mu.Unlock()
+	d.due = d.due.Add(d.cfg.Every)
+	if late := now.Sub(d.due); late >= 0 { // what was missed is not made up for
+		d.due = d.due.Add((late/d.cfg.Every + 1) * d.cfg.Every)
+	}
+	switch {
+	case err == nil:
+		d.fails = 0
+		d.frame(d.frames.content(answer), now)
+	case errors.Is(err, line.ErrClosed) || errors.Is(err, context.Canceled):
+		return err
+	case d.fails < cfg.Retries:
+		d.fails++
+		d.due = now
+	default:
+		d.fails++
+		d.goOffline("no answer to its request", adapters.Offline, now)
+		// A wait in vain keeps the others waiting too.
+		d.due = later(d.due, now.Add(min(longestProbe, 20*cfg.Timeout)))
+	}
+	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// reply waits for a frame of the device.
+func (d *device) reply(match func(content []byte) bool) reply {
+	return reply{Frame: &d.frames.Frame, match: match, inside: d.frames.inside()}
+}
+
 func (d *device) goOnline() {
 	if d.online {
 		return
@@ -138,12 +225,9 @@ func (d *device) goOnline() {
 // goOffline publishes the points with the given quality, then that the device
 // is away; each of it once.
 func (d *device) goOffline(reason string, quality adapters.Quality, now time.Time) {
-	if quality == adapters.Offline {
-		d.open = false
-	}
 	d.readings = d.readings[:0]
 	for _, pt := range d.points {
-		if pt.group < 0 && !pt.known || pt.known && pt.told == quality {
+		if !pt.reads() && !pt.known || pt.known && pt.told == quality {
 			continue // never had a value, or is told already
 		}
 		pt.told, pt.known = quality, true

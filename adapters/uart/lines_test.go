@@ -4,19 +4,20 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
 
 func collect(a *assembler, chunks ...string) (lines []string) {
 	for _, chunk := range chunks {
-		a.feed([]byte(chunk), func(text []byte) { lines = append(lines, string(text)) })
+		a.feed([]byte(chunk), time.Time{}, func(text []byte) { lines = append(lines, string(text)) })
 	}
 	return lines
 }
 
 func TestAssemble(t *testing.T) {
-	a := newAssembler("", 8)
+	a := &assembler{Frame: Frame{Max: 8}}
 	got := collect(a, "a\nb", "c\r\n", "\n", strings.Repeat("x", 9)+"\n", strings.Repeat("y", 50), "yy", "\nok\n", "12345678\n")
 	if want := []string{"a", "bc", "", "ok", "12345678"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
@@ -35,7 +36,7 @@ func TestAssembleAnyCut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		until := rapid.SampledFrom([]string{"\n", "\r\n", ";;"}).Draw(t, "until")
 		text := rapid.StringOfN(rapid.SampledFrom([]rune("ab;\r\n")), 0, 200, -1).Draw(t, "text")
-		whole, cut := newAssembler(until, 6), newAssembler(until, 6)
+		whole, cut := &assembler{Frame: Frame{Until: until, Max: 6}}, &assembler{Frame: Frame{Until: until, Max: 6}}
 		// Byte by byte is the strictest cut; chunks of any size must agree.
 		var want, got []string
 		for i := range len(text) {

@@ -1,5 +1,5 @@
-// Package uart turns lines of text that devices send on a UART into readings,
-// and commands into lines of text.
+// Package uart turns what devices say on a UART, lines of text and binary
+// frames, unasked or asked, into readings, and commands into text.
 package uart
 
 import (
@@ -45,6 +45,9 @@ func NewListener(l *line.Line, devices []DeviceConfig, sink adapters.Sink, log *
 	l.Listen(func(chunk []byte, at time.Time, fresh bool) {
 		for _, d := range u.devices {
 			d.hear(chunk, at, fresh)
+			if d.cfg.Gap > 0 {
+				u.rouse() // the silence to come ends a frame
+			}
 		}
 	})
 	return u
@@ -67,8 +70,8 @@ func (u *Listener) Device(name string) adapters.Writer {
 	return nil
 }
 
-// Run watches over silence until ctx ends. The lines themselves are heard by
-// the owner goroutine of the line.
+// Run asks devices and watches over silence until ctx ends. What they say is
+// heard by the owner goroutine of the line.
 func (u *Listener) Run(ctx context.Context) error {
 	u.once.Do(func() { close(u.ready) })
 	timer := time.NewTimer(0)
@@ -81,18 +84,51 @@ func (u *Listener) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		next := idlest
-		err := u.line.Do(ctx, line.Poll, func(context.Context, *line.Conn) error {
-			now := time.Now()
-			for _, d := range u.devices {
-				next = min(next, d.watch(now))
-			}
-			return nil
+		err := u.line.Do(ctx, line.Poll, func(_ context.Context, c *line.Conn) (err error) {
+			next, err = u.step(c)
+			return err
 		})
 		if err != nil && !errors.Is(err, line.ErrClosed) && ctx.Err() == nil {
-			u.log.Warn("the watch over silence is delayed", "error", err)
+			u.log.Warn("asking devices and the watch over silence are delayed", "error", err)
 			next = time.Second
 		}
 		timer.Reset(next)
+	}
+}
+
+// step asks the device that waits longest for it, looks who has fallen silent,
+// and tells when to look again. One device a job, so that commands need not
+// wait for more.
+func (u *Listener) step(c *line.Conn) (next time.Duration, err error) {
+	if err := c.Hear(); err != nil {
+		return 0, err
+	}
+	var first *device
+	for _, d := range u.devices {
+		if d.cfg.Request != "" && d.open && (first == nil || d.due.Before(first.due)) {
+			first = d
+		}
+	}
+	if first != nil {
+		if err := first.ask(c, time.Now()); err != nil {
+			return 0, err
+		}
+	}
+	next = idlest
+	now := time.Now()
+	for _, d := range u.devices {
+		next = min(next, d.watch(now), d.end(now))
+		if d.cfg.Request != "" && d.open {
+			next = min(next, d.due.Sub(now))
+		}
+	}
+	return max(0, next), nil
+}
+
+func (u *Listener) rouse() {
+	select {
+	case u.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -106,14 +142,12 @@ func (u *Listener) lineChanged(open bool, reason string) {
 		if open {
 			d.opened(now)
 		} else {
+			d.open = false
 			d.goOffline("line "+u.line.Config().Name+": "+reason, adapters.Offline, now)
 		}
 	}
 	if open {
-		select {
-		case u.wake <- struct{}{}:
-		default:
-		}
+		u.rouse()
 	}
 }
 
@@ -136,11 +170,14 @@ type DeviceStats struct {
 	Reason string    // why it is not online
 	Since  time.Time // of the last change of Online
 
-	Lines       uint64 // complete lines
+	Lines       uint64 // complete frames, lines of text mostly
 	Matched     uint64
 	Unmatched   uint64
-	Partial     uint64 // lines dropped because their begin was missed
-	Overlong    uint64 // lines dropped because they exceeded Max
+	Partial     uint64 // frames dropped because their begin was missed
+	Overlong    uint64 // frames dropped because they exceeded Max
+	Spoilt      uint64 // frames dropped because of their checksum
+	Requests    uint64
+	Timeouts    uint64 // requests without an answer
 	Writes      uint64
 	WriteErrors uint64
 	LastMatch   time.Time // zero: never
@@ -195,13 +232,11 @@ func (d *device) command(ctx context.Context, cmd adapters.Command) (value adapt
 		if pt.expect == nil {
 			return c.Send([]byte(request))
 		}
-		answer, err := c.Exchange([]byte(request), confirmation{
-			until: d.lines.until, match: pt.expect.Match, inside: d.lines.inside,
-		}, pt.Timeout)
+		answer, err := c.Exchange([]byte(request), d.reply(pt.expect.Match), pt.Timeout)
 		if err != nil {
 			return err
 		}
-		value = d.confirmed(pt, trim(answer[:len(answer)-len(d.lines.until)]))
+		value = d.confirmed(pt, d.frames.content(answer))
 		return nil
 	})
 	return value, err

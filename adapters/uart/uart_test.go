@@ -195,7 +195,7 @@ func greenhouse(stale time.Duration) DeviceConfig {
 	hush := readable("beep")
 	hush.From, hush.Send = "", "BEEP {value}\n"
 	return DeviceConfig{
-		Name: "g", Stale: stale, Max: 40,
+		Name: "g", Stale: stale, Frame: Frame{Max: 40},
 		Match:  regexp.MustCompile(`^T=(?P<temp>[^,]*)(,H=(?P<hum>\d+))?$`),
 		Points: []PointConfig{readable("temp"), readable("hum"), vent, hush},
 	}
@@ -396,7 +396,7 @@ func TestValidate(t *testing.T) {
 	a, b := readable("a"), readable("b")
 	a.From = "nothing"
 	b.From, b.Expect, b.Scale = "", "(", 1
-	err := DeviceConfig{Max: 1 << 20, Match: regexp.MustCompile("x"), Stale: -1, Points: []PointConfig{a, a, b, {}}}.Validate()
+	err := DeviceConfig{Frame: Frame{Max: 1 << 20}, Match: regexp.MustCompile("x"), Stale: -1, Points: []PointConfig{a, a, b, {}}}.Validate()
 	var got []string
 	for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
 		got = append(got, e.(interface{ Field() string }).Field())

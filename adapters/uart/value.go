@@ -14,7 +14,7 @@ import (
 // point is a PointConfig made ready to read and write.
 type point struct {
 	PointConfig
-	group  int // of the device's match; -1: not read
+	group  int // of the device's match; -1: not read from one
 	expect *regexp.Regexp
 	told   adapters.Quality // what was published last
 	known  bool             // anything was published
@@ -29,6 +29,27 @@ func newPoint(c PointConfig, match *regexp.Regexp) *point {
 		p.expect, _ = regexp.Compile(c.Expect) // checked by Validate
 	}
 	return p
+}
+
+// reads reports whether the point has a value of its own in frames.
+func (p *point) reads() bool { return p.group >= 0 || p.Binary != nil }
+
+// find gives what is published for the point's place in a frame; groups are
+// those of the match. ok is false where the frame has no such place.
+func (p *point) find(frame []byte, groups []int) (value adapters.Value, quality adapters.Quality, ok bool) {
+	if p.Binary != nil {
+		raw, ok := p.Binary.value(frame)
+		if !ok {
+			return raw, adapters.Invalid, false
+		}
+		value, quality = p.Apply(raw, p.Point.Names)
+		return value, quality, true
+	}
+	if p.group < 0 || groups[2*p.group] < 0 {
+		return value, adapters.Invalid, false
+	}
+	value, quality = p.parse(string(frame[groups[2*p.group]:groups[2*p.group+1]]))
+	return value, quality, true
 }
 
 // parse gives what is published for text, invalid if it is not of the point's
