@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,25 +82,33 @@ func simulatedRegister(p modbus.PointConfig) sim.PointConfig {
 // simulatedTalker makes a device whose lines match what the configuration
 // looks for and which confirms the commands that it sends.
 func simulatedTalker(d *uart.DeviceConfig) (sim.TalkerConfig, error) {
-	until := d.Until
-	if until == "" {
-		until = "\n"
-	}
 	var decimals map[string]int
-	t := sim.TalkerConfig{Every: time.Second, Turnaround: simulatedTurnaround}
-	if d.Match != nil {
+	t := sim.TalkerConfig{Every: time.Second, Turnaround: simulatedTurnaround, Wrap: d.Wrap, Request: d.Request}
+	if d.Request != "" {
+		t.Every = 0
+	}
+	if binary := slices.ContainsFunc(d.Points, func(p uart.PointConfig) bool { return p.Binary != nil }); binary {
+		t.Compose = d.Compose
+	} else if d.Match != nil {
 		text, digits, err := sim.Template(d.Match.String())
 		if err != nil {
 			return t, err
 		}
 		decimals = digits
-		t.Template = text + until
+		t.Template = text
+	} else {
+		t.Every = 0 // it has nothing to say of itself
 	}
 	for _, p := range d.Points {
 		if p.From != "" {
 			t.Points = append(t.Points, sim.TalkerPoint{
 				Name: p.From, Wave: sim.Guess(p.Point.Name, p.Point.Unit, p.Point.Min, p.Point.Max),
 				Decimals: decimals[p.From],
+			})
+		}
+		if p.Binary != nil {
+			t.Points = append(t.Points, sim.TalkerPoint{
+				Name: p.Point.Name, Wave: sim.Guess(p.Point.Name, p.Point.Unit, p.Point.Min, p.Point.Max),
 			})
 		}
 		if p.Send != "" {
@@ -109,7 +118,7 @@ func simulatedTalker(d *uart.DeviceConfig) (sim.TalkerConfig, error) {
 				if err != nil {
 					return t, err
 				}
-				a.Reply = text + until
+				a.Reply = text
 			}
 			t.Answers = append(t.Answers, a)
 		}

@@ -26,6 +26,17 @@ func newChatter(c *LineConfig, talkers []*Talker) *chatter {
 // listen takes the bytes that have crossed.
 func (c *chatter) listen(at time.Time, f frame) {
 	c.heard = append(c.heard, f.data...)
+	for _, t := range c.talkers {
+		if out, ok := t.asked(at, c.heard); ok {
+			c.stats.Requests++
+			c.heard = nil
+			if len(out) > 0 {
+				c.stats.Answers++
+				c.transmit(t, at.Add(t.cfg.Turnaround), []burst{{0, out}})
+			}
+			return
+		}
+	}
 	for {
 		end := bytes.IndexAny(c.heard, "\r\n")
 		if end < 0 {

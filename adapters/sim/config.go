@@ -88,7 +88,8 @@ type PointConfig struct {
 	Writable bool
 }
 
-// TalkerConfig describes a device on a UART that speaks in lines of text.
+// TalkerConfig describes a device on a UART that speaks in lines of text, or in
+// frames.
 type TalkerConfig struct {
 	// Every is the time from line to line; 0: it speaks only when asked. The
 	// first line comes after Every too, but within a second.
@@ -96,6 +97,13 @@ type TalkerConfig struct {
 	// Template is a line as sent, with its end, where {name} stands for the
 	// value of the point of that name: "T={temp},H={hum}\n".
 	Template string
+	// Compose makes what is sent instead of Template where that is no text: it
+	// is given the values of the points by name.
+	Compose func(value func(point string) float64) []byte
+	// Wrap, if it is not nil, makes a frame of each text that is sent.
+	Wrap func(text []byte) []byte
+	// Request is what it answers to with what it says else unasked.
+	Request string
 	// Turnaround passes between a command and the begin of its reply.
 	Turnaround time.Duration
 	Points     []TalkerPoint
@@ -270,8 +278,8 @@ func (c *TalkerConfig) validate(p *problems, prefix string) {
 	if c.Every < 0 {
 		p.add(prefix+"every", "%v is negative", c.Every)
 	}
-	if c.Every > 0 && c.Template == "" {
-		p.add(prefix+"template", "a talker that speaks every %v needs a template", c.Every)
+	if (c.Every > 0 || c.Request != "") && c.Template == "" && c.Compose == nil {
+		p.add(prefix+"template", "a talker that speaks needs a template")
 	}
 	if c.Turnaround < 0 {
 		p.add(prefix+"turnaround", "%v is negative", c.Turnaround)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"regexp"
@@ -177,7 +178,46 @@ func (t *Talker) speak(now time.Time) []byte {
 	}
 	t.stats.Lines++
 	t.watch.tell()
-	return append(out, fill(t.cfg.Template, func(name string) string { return t.text(name, at) })...)
+	return append(out, t.sentence(at)...)
+}
+
+// sentence is what the talker says of its values.
+func (t *Talker) sentence(at time.Time) []byte {
+	if t.cfg.Compose != nil {
+		return t.cfg.Compose(func(name string) float64 {
+			p := t.points[name]
+			if p == nil {
+				return 0
+			}
+			return p.decode(p.words(t.calendar, at))
+		})
+	}
+	return []byte(t.framed(t.cfg.Template, at))
+}
+
+// framed fills a text and makes a frame of it.
+func (t *Talker) framed(text string, at time.Time) string {
+	text = fill(text, func(name string) string { return t.text(name, at) })
+	if t.cfg.Wrap == nil || text == "" {
+		return text
+	}
+	return string(t.cfg.Wrap([]byte(text)))
+}
+
+// asked reports whether what was heard ends with the talker's request, and
+// gives what it says to it.
+func (t *Talker) asked(at time.Time, heard []byte) (out []byte, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cfg.Request == "" || !bytes.HasSuffix(heard, []byte(t.cfg.Request)) {
+		return nil, false
+	}
+	t.stats.Commands++
+	t.watch.tell()
+	if t.silent {
+		return nil, true
+	}
+	return t.sentence(at), true
 }
 
 // next gives when speak has something to say; ok is false if never.
@@ -215,7 +255,7 @@ func (t *Talker) hear(at time.Time, line []byte, bare bool) (out string, taken b
 		if t.silent {
 			return "", true
 		}
-		return fill(a.text, func(name string) string { return t.text(name, at) }), true
+		return t.framed(a.text, at), true
 	}
 	if bare {
 		return "", false

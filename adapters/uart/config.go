@@ -61,8 +61,8 @@ type Binary struct {
 	Order adapters.Order // of the bytes of a type of two, four or eight
 }
 
-// size is how many bytes the number takes; a bool is one.
-func (b Binary) size() int {
+// Size is how many bytes the number takes; a bool is one.
+func (b Binary) Size() int {
 	if b.Type == adapters.TypeBool {
 		return 1
 	}
@@ -71,10 +71,10 @@ func (b Binary) size() int {
 
 // value gives the number in a frame; ok is false where the frame ends before.
 func (b Binary) value(frame []byte) (v adapters.Value, ok bool) {
-	if len(frame) < b.At+b.size() {
+	if len(frame) < b.At+b.Size() {
 		return v, false
 	}
-	raw := make([]byte, b.size())
+	raw := make([]byte, b.Size())
 	copy(raw, frame[b.At:])
 	if len(raw)%2 == 0 {
 		b.Order.Arrange(raw, frame[b.At:b.At+len(raw)], b.Type)
@@ -156,8 +156,8 @@ func (p PointConfig) validate(c DeviceConfig, bad func(key, format string, args 
 			bad(".at", "the point has from already")
 		case !b.Type.Known() || b.Type == adapters.TypeString || !b.Order.Known():
 			bad(".type", "type %v is not one of numbers in frames", b.Type)
-		case b.At < 0 || b.At+b.size() > longestLine || c.Length > 0 && b.At+b.size() > c.Length:
-			bad(".at", "a value of %d bytes at %d is not inside the frame", b.size(), b.At)
+		case b.At < 0 || b.At+b.Size() > longestLine || c.Length > 0 && b.At+b.Size() > c.Length:
+			bad(".at", "a value of %d bytes at %d is not inside the frame", b.Size(), b.At)
 		}
 	}
 	switch {

@@ -88,7 +88,7 @@ func (d *device) meant(content []byte) (groups []int, ok bool) {
 		return groups, groups != nil
 	}
 	for _, pt := range d.points {
-		if pt.Binary != nil && len(content) >= pt.Binary.At+pt.Binary.size() {
+		if pt.Binary != nil && len(content) >= pt.Binary.At+pt.Binary.Size() {
 			return nil, true
 		}
 	}

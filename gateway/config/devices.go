@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -166,14 +167,31 @@ func (b *binder) checkOverlap(d *rawDevice, c *modbus.DeviceConfig) {
 }
 
 func (b *binder) uartDevice(d *rawDevice, l *rawLine) *uart.DeviceConfig {
-	c := &uart.DeviceConfig{Name: d.name, Match: d.match, Until: l.frame.until, Max: l.frame.max, Stale: d.stale}
-	if d.match == nil {
-		c.Stale = 0 // it never speaks unasked
+	c := &uart.DeviceConfig{Name: d.name, Match: d.match, Frame: l.framing(), Request: d.request, Stale: d.stale}
+	if d.has("request") {
+		c.Every = d.every
+		if d.every == 0 && b.fine(d.at("every")) {
+			b.bad(d.at("every"), "", "expected a period above 0, at which the device is asked")
+		}
+	} else if d.has("every") {
+		b.badKey(d.at("every"), `give it a "request", or leave "every" out`, `"every" is how often a device is asked: %s speaks by itself`, d.title())
 	}
+	spoken := d.match != nil
 	for i := range d.points {
 		p := &d.points[i]
-		b.checkPlace(p.node, d.title(), l.kind, modbusPointKeys, uartPointKeys)
-		c.Points = append(c.Points, b.uartPoint(d, p))
+		wrong := modbusPointKeys
+		if p.has("at") {
+			wrong = slices.DeleteFunc(slices.Clone(wrong), func(k string) bool { return k == "type" || k == "order" })
+		}
+		b.checkPlace(p.node, d.title(), l.kind, wrong, uartPointKeys)
+		c.Points = append(c.Points, b.uartPoint(d, p, l))
+		spoken = spoken || p.has("at")
+	}
+	if !spoken {
+		c.Stale = 0 // it never speaks unasked
+		if d.has("request") {
+			b.badKey(d.at("request"), `add "match", or points with "at"`, "nothing is read from what %s answers to \"request\"", d.title())
+		}
 	}
 	return c
 }

@@ -31,8 +31,8 @@ func (b *binder) buildLines(f *rawFile, cfg *Config) {
 		if !out.Sim {
 			ports.claim(b, out.Port, l.at("port"), "there is a [[line]] on this port already")
 		}
-		if l.has("frame") && l.kind != line.UART && l.kind != "" {
-			b.badKey(l.at("frame"), "", `"frame" is for lines of kind "uart": %s frames by itself`, l.title())
+		if l.kind != "" {
+			b.checkFrame(l)
 		}
 		if l.has("gap") && l.kind == line.UART {
 			b.badKey(l.at("gap"), "", `"gap" is for registers: %s has none`, l.title())

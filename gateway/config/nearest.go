@@ -16,6 +16,7 @@ var alsoCalled = map[string]string{
 	"broker": "url", "server": "url", "user": "username", "password": "password_file", "subscribe": "in", "publish": "out",
 	"modbus": "rtu", "modbus-rtu": "rtu", "modbus_rtu": "rtu", "modbus-tcp": "tcp", "modbus_tcp": "tcp",
 	"modbus-ascii": "ascii", "modbus_ascii": "ascii", "rtu-over-tcp": "rtu-tcp", "rtuovertcp": "rtu-tcp", "ascii-over-tcp": "ascii-tcp",
+	"crc": "crc16-modbus", "crc16": "crc16-modbus", "nmea": "nmea-xor", "xor": "xor8", "delimiter": "until",
 	"boolean": "bool", "bit": "bool", "uint16": "u16", "int16": "i16", "uint32": "u32", "int32": "i32",
 	"float": "f32", "float32": "f32", "real": "f32",
 }

@@ -206,7 +206,7 @@ func (b *binder) checkModbusKeys(p *rawPoint, kind string, bit bool, typ modbus.
 
 // uartPoint turns a point of a device on a UART into the listener's
 // configuration.
-func (b *binder) uartPoint(d *rawDevice, p *rawPoint) uart.PointConfig {
+func (b *binder) uartPoint(d *rawDevice, p *rawPoint, l *rawLine) uart.PointConfig {
 	c := uart.PointConfig{
 		From: p.from, Mapping: adapters.Mapping{Scale: p.scale, Offset: p.offset, Decimals: p.decimals},
 		Send: p.send, Timeout: p.timeout,
@@ -214,8 +214,11 @@ func (b *binder) uartPoint(d *rawDevice, p *rawPoint) uart.PointConfig {
 	if p.expect != nil {
 		c.Expect = p.expect.String()
 	}
-	if !p.has("from") && !p.has("send") && b.fine(p.path) {
-		b.badKey(p.path, "", "point %q needs \"from\", a group of match, or \"send\", a command", p.name)
+	if !p.has("from") && !p.has("at") && !p.has("send") && b.fine(p.path) {
+		b.badKey(p.path, "", "point %q needs \"from\", a group of match, \"at\", a place in the frame, or \"send\", a command", p.name)
+	}
+	if p.has("at") {
+		c.Binary = b.binary(d, p, l)
 	}
 	if p.has("from") && b.fine(p.at("from"), d.at("match")) {
 		b.checkGroup(d, p)
@@ -229,6 +232,31 @@ func (b *binder) uartPoint(d *rawDevice, p *rawPoint) uart.PointConfig {
 	c.Point = p.point(d.name, p.has("send"))
 	b.checkSafe(p, p.has("send"), `the key "send"`, c.Accepts)
 	return c
+}
+
+// binary turns the place of a point in a frame of bytes into the listener's
+// configuration; nil if something is wrong with it.
+func (b *binder) binary(d *rawDevice, p *rawPoint, l *rawLine) *uart.Binary {
+	place := &uart.Binary{At: p.place, Type: adapters.TypeU8, Order: d.order}
+	if p.has("type") {
+		place.Type = p.typ
+	}
+	if p.has("order") {
+		place.Order = p.order
+	}
+	switch {
+	case !b.fine(p.path, l.at("frame")):
+		return nil
+	case p.has("from"):
+		b.badKey(p.at("at"), "", "point %q has \"from\" already: expected one of from and at", p.name)
+	case place.Type == adapters.TypeString:
+		b.bad(p.at("type"), `text is read with "match" and "from"`, "expected a type of numbers: point %q has \"at\"", p.name)
+	case l.frame.length > 0 && p.place+place.Size() > l.frame.length:
+		b.bad(p.at("at"), "", "a value of %d bytes does not fit here: the frame ends after %d", place.Size(), l.frame.length)
+	default:
+		return place
+	}
+	return nil
 }
 
 // checkGroup checks that what a point is read from is a group of the match.

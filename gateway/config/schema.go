@@ -249,19 +249,6 @@ var lineTable = table[rawLine]{
 	key("frame", sub(frameTable, "the frame of [[line]]", newFrame), func(l *rawLine) *rawFrame { return &l.frame }),
 }
 
-type rawFrame struct {
-	node
-	until string
-	max   int
-}
-
-func newFrame(n node) rawFrame { return rawFrame{node: n, until: "\n", max: 256} }
-
-var frameTable = table[rawFrame]{
-	key("until", text(`the characters that end a line, such as "\n"`), func(f *rawFrame) *string { return &f.until }),
-	key("max", integer[int](1, 4096), func(f *rawFrame) *int { return &f.max }),
-}
-
 type rawDevice struct {
 	node
 	name, line, topic   string
@@ -272,6 +259,7 @@ type rawDevice struct {
 	numbering           numbering
 	maxRegisters        int
 	match               *regexp.Regexp
+	request             string
 	onOffline           OnOffline
 	maxCommandAge       time.Duration
 	points              []rawPoint
@@ -295,6 +283,7 @@ var deviceTable = table[rawDevice]{
 	key("order", order, func(d *rawDevice) *modbus.Order { return &d.order }),
 	key("numbering", oneOf(fromZero, fromOne, byManual), func(d *rawDevice) *numbering { return &d.numbering }),
 	key("max_registers", integer[int](1, 125), func(d *rawDevice) *int { return &d.maxRegisters }),
+	key("request", octets(`what the device is asked with, such as "MEAS?\r\n"`), func(d *rawDevice) *string { return &d.request }),
 	key("match", pattern, func(d *rawDevice) **regexp.Regexp { return &d.match }),
 	key("on_offline", oneOf(KeepCommand, RejectCommand), func(d *rawDevice) *OnOffline { return &d.onOffline }),
 	key("max_command_age", duration(second, 365*day), func(d *rawDevice) *time.Duration { return &d.maxCommandAge }),
@@ -321,6 +310,7 @@ type rawPoint struct {
 	safe                           adapters.Value
 	safeAfter                      time.Duration
 	fc                             modbus.WriteFunction
+	place                          int
 }
 
 func newPoint(n node) rawPoint {
@@ -349,6 +339,7 @@ var pointTable = table[rawPoint]{
 	key("topic", topicPart, func(p *rawPoint) *string { return &p.topic }),
 	key("retain", boolean, func(p *rawPoint) *bool { return &p.retain }),
 	key("qos", integer[byte](0, 2), func(p *rawPoint) *byte { return &p.qos }),
+	key("at", integer[int](0, 4095), func(p *rawPoint) *int { return &p.place }),
 	key("from", text("the name of a group in match"), func(p *rawPoint) *string { return &p.from }),
 	key("send", text(`what to send, such as "VENT {value}\n"`), func(p *rawPoint) *string { return &p.send }),
 	key("expect", pattern, func(p *rawPoint) **regexp.Regexp { return &p.expect }),
@@ -366,8 +357,8 @@ var (
 // The keys that only make sense on some lines: one list for devices and one
 // for points. A key in neither is good everywhere.
 var (
-	modbusDeviceKeys = []string{"unit", "every", "delay", "order", "numbering", "max_registers"}
-	uartDeviceKeys   = []string{"stale", "match"}
+	modbusDeviceKeys = []string{"unit", "delay", "order", "numbering", "max_registers"}
+	uartDeviceKeys   = []string{"stale", "match", "request"}
 	modbusPointKeys  = []string{"coil", "discrete", "input", "holding", "type", "order", "every", "priority", "write", "fc"}
-	uartPointKeys    = []string{"from", "send", "expect", "timeout"}
+	uartPointKeys    = []string{"from", "at", "send", "expect", "timeout"}
 )
