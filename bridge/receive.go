@@ -88,6 +88,10 @@ func (r *receiver) handle(p inbound) {
 		Topic: local, Payload: p.payload, QoS: p.qos, Retain: p.retain,
 		Properties: p.props, Origin: r.l.consumer(), Inbox: r.l.inbox, PacketID: p.id,
 	}
+	// An answer goes back where this came from: under the name that it has here.
+	if answer := strings.TrimPrefix(m.Properties.ResponseTopic, r.l.cfg.Prefix); answer != "" {
+		m.Properties.ResponseTopic = answer
+	}
 	if via := r.l.cfg.Via; via != "" {
 		mark := mqttcore.UserProperty{Key: viaProperty, Value: via}
 		for _, u := range m.Properties.User {

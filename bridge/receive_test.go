@@ -131,6 +131,14 @@ func TestPropertiesTravelBothWays(t *testing.T) {
 	if diff := cmp.Diff(props, down); diff != "" {
 		t.Errorf("down (-want +got):\n%s", diff)
 	}
+
+	// Who asks from above gets the answer where it waits: site7/ is put before it again.
+	got.Properties.ResponseTopic = "site7/reply/to"
+	w.publish(t, &paho.Publish{Topic: "site7/home/heater/set", Payload: []byte("down"), QoS: 1, Properties: got.Properties})
+	eventually(t, "it is here, too", func() bool { return len(l.payloads()) == 2 })
+	if to := l.got[1].Properties.ResponseTopic; to != "reply/to" {
+		t.Errorf("response topic %q", to)
+	}
 }
 
 // TestForeignTopicsAreIgnored: the upstream session may still have filters of

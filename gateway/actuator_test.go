@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -332,4 +333,44 @@ func TestSafeValueOfTheProgram(t *testing.T) {
 	}
 	a.holds("heater", 1)
 	g.awaitLine("again after the return of the device", 20*time.Second)
+}
+
+// TestResponseGoesUp commands from above, where the response is wanted,
+// and then takes the upstream away.
+func TestResponseGoesUp(t *testing.T) {
+	above := freePort(t)
+	cloud := mosquitto(t, t.TempDir(), above)
+	a := newActuators(t, "", `, safe = true, safe_after = "3s"`)
+	config, err := os.ReadFile(a.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = fmt.Appendf(config, `
+[[upstream]]
+name = "cloud"
+url = "mqtt://127.0.0.1:%d"
+out = ["board/+/result", "answers/#"]
+in = ["board/+/set"]
+prefix = "site7/"
+keepalive = "2s"
+`, above)
+	if err := os.WriteFile(a.file, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := a.start("--quiet")
+	g.awaitLine("device is online", 20*time.Second)
+	g.awaitLine("upstream connected", 20*time.Second)
+	sub := a.results()
+	p := launch(t, nil, "mosquitto_rr", "-V", "5", "-q", "1", "-p", fmt.Sprint(above), "-t", "site7/board/valve/set", "-e", "site7/answers/me",
+		"-m", "42", "-D", "publish", "correlation-data", "c0ffee", "-F", "%t %D %p", "-W", "30")
+	if line := p.awaitLine(`"ok"`, 30*time.Second); !strings.HasPrefix(line, "site7/answers/me c0ffee ") || !strings.Contains(line, `"value":42`) {
+		t.Errorf("response: %s", line)
+	}
+	a.set("heater", "off")
+	a.result(sub, "heater", 1)
+	cloud.kill()
+	a.holds("heater", 1)
+	if r := a.result(sub, "heater", 2); !r.OK || r.Reason != "safe value: no command for 3s, and no upstream" {
+		t.Errorf("got %s", r.encode())
+	}
 }

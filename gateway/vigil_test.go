@@ -298,6 +298,28 @@ func TestNewestCommandIsKept(t *testing.T) {
 	})
 }
 
+// A publisher may have its command given up earlier (MQTT 5.0, 3.3.2.3.3).
+func TestCommandExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newControl(t, t.TempDir(), true)
+		c.plant.absent(true, c.worker)
+		for qos := range byte(2) {
+			began, told := time.Now(), len(c.results())
+			m := mqttcore.Message{Topic: "d/fan/set", Payload: []byte("1"), QoS: qos, Properties: mqttcore.Properties{HasExpiry: true, Expiry: 7}}
+			if err := c.broker.Publish(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+			for synctest.Wait(); len(c.results()) == told; {
+				pass(time.Second)
+			}
+			if age := time.Since(began); age < 7*time.Second || age > 8*time.Second {
+				t.Errorf("QoS %d: given up after %s", qos, age)
+			}
+		}
+		c.said("at the end", false, "given up after 7s: no answer")
+	})
+}
+
 // What is under way or waits at a stop is for the next start; what was answered
 // is not carried out again.
 func TestCommandsOverAStop(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -112,7 +113,7 @@ func TestWriteToADeadDevice(t *testing.T) {
 	t.Parallel()
 	f, s, r, p := writeBench(t)
 	f.with(func() { s.dead = true })
-	if res := write(t, p, "valve", adapters.Int(9)); !errors.Is(res.Err, line.ErrTimeout) {
+	if res := write(t, p, "valve", adapters.Int(9)); !errors.Is(res.Err, line.ErrTimeout) || !errors.Is(res.Err, adapters.ErrOffline) {
 		t.Errorf("got %+v", res)
 	}
 	r.offline("d")
@@ -123,6 +124,52 @@ func TestWriteToADeadDevice(t *testing.T) {
 	}
 	r.online("d")
 	r.reads("d/valve", "9")
+}
+
+// The adapter is unplugged: the command may be tried again.
+func TestWriteToALineThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	f, _, r, p := writeBench(t)
+	f.unplug()
+	r.offline("d")
+	if res := write(t, p, "valve", adapters.Int(9)); !errors.Is(res.Err, line.ErrClosed) || !errors.Is(res.Err, adapters.ErrOffline) {
+		t.Errorf("got %+v", res)
+	}
+	f.plug()
+	r.online("d")
+}
+
+// The line ends: a command under way, or later, is for the next start.
+func TestWriteAtTheEndOfTheLine(t *testing.T) {
+	t.Parallel()
+	f := newField(t)
+	cfg := f.rtu()
+	cfg.Timeout = testPatience
+	l := line.New(cfg, slog.New(slog.DiscardHandler))
+	p := NewPoller(l, []DeviceConfig{{Name: "d", Unit: 1, Points: []PointConfig{writable(on("d", "valve", Holding, 0, U16), Verify)}}},
+		newRecord(t), slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := make(chan struct{}, 8)
+	f.with(func() {
+		f.mangle = func(_, answer []byte) []byte {
+			asked <- struct{}{}
+			return answer
+		}
+	})
+	ended, done := make(chan error, 1), make(chan adapters.Result, 1)
+	go func() { ended <- l.Run(ctx) }()
+	go func() { done <- write(t, p, "valve", adapters.Int(9)) }()
+	<-asked
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if res := <-done; !errors.Is(res.Err, adapters.ErrStopping) || errors.Is(res.Err, adapters.ErrOffline) {
+			t.Errorf("got %+v", res)
+		}
+		done <- write(t, p, "valve", adapters.Int(9))
+	}
 }
 
 // With an adapter that hears itself and no device at all, a write must fail

@@ -318,7 +318,7 @@ func TestWriteWithoutConfirmation(t *testing.T) {
 	if !errors.As(res.Err, &frame) || !strings.Contains(res.Err.Error(), "ERR") {
 		t.Errorf("got %v", res.Err)
 	}
-	if res := u.Device("g").Write(t.Context(), adapters.Command{Point: "vent", Value: adapters.Int(1)}); !errors.Is(res.Err, line.ErrTimeout) {
+	if res := u.Device("g").Write(t.Context(), adapters.Command{Point: "vent", Value: adapters.Int(1)}); !errors.Is(res.Err, line.ErrTimeout) || !errors.Is(res.Err, adapters.ErrOffline) {
 		t.Errorf("silence gave %v", res.Err)
 	}
 }
