@@ -75,26 +75,30 @@ type soakLine struct {
 	name    string
 	kind    line.Kind
 	units   int
+	table   Table
 	blocks  []uint16 // addresses of the reads, equally long
+	size    int      // of each
 	retries int
 	faults  func(chance *rand.Rand) []sim.Fault
 }
 
-const soakBlock = 50
-
 var soakLines = []soakLine{
-	{"mixed", line.RTU, 3, []uint16{0, 100}, 4, func(c *rand.Rand) []sim.Fault { return mix(c, 0.04, spoiling...) }},
-	{"alone", line.RTU, 1, []uint16{0, 100, 200, 300}, 1, func(c *rand.Rand) []sim.Fault {
+	{"mixed", line.RTU, 3, Holding, []uint16{0, 100}, 50, 4, func(c *rand.Rand) []sim.Fault { return mix(c, 0.04, spoiling...) }},
+	{"alone", line.RTU, 1, Holding, []uint16{0, 100, 200, 300}, 50, 1, func(c *rand.Rand) []sim.Fault {
 		return append(mix(c, 0.02, spoiling...), mix(c, 0.08, sim.Late, sim.Duplicate)...)
 	}},
-	{"impostors", line.RTU, 4, []uint16{0, 100}, 4, func(c *rand.Rand) []sim.Fault {
+	{"impostors", line.RTU, 4, Holding, []uint16{0, 100}, 50, 4, func(c *rand.Rand) []sim.Fault {
 		return mix(c, 0.08, sim.Late, sim.Late, sim.WrongUnit, sim.Duplicate, sim.WrongCount, sim.WrongFunction)
 	}},
-	{"replayed", line.RTU, 2, []uint16{0, 100}, 4, func(c *rand.Rand) []sim.Fault {
+	{"small", line.RTU, 3, Holding, []uint16{0, 10, 20, 30, 40, 50}, 1, 4, func(c *rand.Rand) []sim.Fault {
+		return mix(c, 0.03, spoiling...)
+	}},
+	{"bits", line.RTU, 2, Coil, []uint16{0, 100}, 60, 4, func(c *rand.Rand) []sim.Fault { return mix(c, 0.03, spoiling...) }},
+	{"replayed", line.RTU, 2, Holding, []uint16{0, 100}, 50, 4, func(c *rand.Rand) []sim.Fault {
 		return append(mix(c, 0.02, spoiling...), mix(c, 0.08, sim.Replay)...)
 	}},
-	{"converter", line.RTUTCP, 2, []uint16{0, 100}, 1, func(c *rand.Rand) []sim.Fault { return mix(c, 0.04, spoiling...) }},
-	{"network", line.TCP, 3, []uint16{0, 100}, 4, func(c *rand.Rand) []sim.Fault {
+	{"converter", line.RTUTCP, 2, Holding, []uint16{0, 100}, 50, 1, func(c *rand.Rand) []sim.Fault { return mix(c, 0.04, spoiling...) }},
+	{"network", line.TCP, 3, Holding, []uint16{0, 100}, 50, 4, func(c *rand.Rand) []sim.Fault {
 		return mix(c, 0.04, sim.BadCRC, sim.Late, sim.Late, sim.WrongUnit, sim.WrongFunction, sim.WrongCount, sim.Duplicate, sim.Split, sim.Exception)
 	}},
 }
@@ -141,14 +145,16 @@ func startSoak(t testing.TB, lines ...soakLine) *soak {
 			slave := sim.SlaveConfig{Unit: uint8(unit), Turnaround: ms, Jitter: ms, Faults: l.faults(chance), Seed: chance.Uint64()}
 			device := DeviceConfig{Name: fmt.Sprint(l.name, unit), Unit: uint8(unit)}
 			for _, begin := range l.blocks {
-				for k := range uint16(soakBlock) {
+				for k := range uint16(l.size) {
 					at := begin + k
-					base := float64(soakSpan/2 + number*soakSpan)
+					name, typ := fmt.Sprint("r", at), U16
+					wave := sim.Wave{Shape: sim.Sine, Base: float64(soakSpan/2 + number*soakSpan), Swing: soakSpan/2 - 1, Period: 20 * time.Second, Step: soakStep}
+					if l.table.bits() {
+						typ, wave = Bool, sim.Wave{Base: float64(chance.IntN(2))} // half of those of another read differ
+					}
 					number++
-					name := fmt.Sprint("r", at)
-					slave.Points = append(slave.Points, sim.PointConfig{Name: name, Table: "holding", Address: at,
-						Wave: sim.Wave{Shape: sim.Sine, Base: base, Swing: soakSpan/2 - 1, Period: 20 * time.Second, Step: soakStep}})
-					device.Points = append(device.Points, on(device.Name, name, Holding, at, U16))
+					slave.Points = append(slave.Points, sim.PointConfig{Name: name, Table: l.table.String(), Address: at, Wave: wave})
+					device.Points = append(device.Points, on(device.Name, name, l.table, at, typ))
 				}
 			}
 			c.Slaves, devices[i] = append(c.Slaves, slave), append(devices[i], device)
@@ -187,8 +193,12 @@ func (s *soak) Put(readings []adapters.Reading) {
 		if s.total == s.goal {
 			close(s.enough)
 		}
-		value, _ := r.Value.Number()
+		value, isNumber := r.Value.Number()
 		foreign := math.Abs(value-j.base) > soakSpan/2
+		if !isNumber {
+			foreign = r.Value.Bool() != (j.base == 1)
+			value = j.base
+		}
 		switch {
 		case foreign && j.slave.Stats().Faults[sim.Replay] > 0:
 			s.replayed++
