@@ -16,8 +16,10 @@ type Point struct {
 	Device string // name of the device, unique in the configuration
 	Name   string // name of the point, unique in its device
 	Unit   string // physical unit as shown to people, "" if none
+	Class  string // what is measured, in Home Assistant's words, "" if not told
 
 	Writable bool
+	Text     bool // takes any text as it stands: 007 is no 7 to it
 	// Min and Max clamp a commanded number, in the point's unit; nil = no bound.
 	Min, Max *float64
 	// Names maps a raw number to the word that is published for it, and back

@@ -151,7 +151,7 @@ func (t Type) Encode(v Value, b []byte) error {
 	default:
 		whole, ok := v.whole()
 		low, high := t.Limits()
-		if !ok || !whole.within(low, high) {
+		if !ok || !whole.Within(low, high) {
 			return fmt.Errorf("%v is outside %v to %v of type %v", v, low, high, t)
 		}
 		if n = whole.bits; t.BCD() {
@@ -206,8 +206,8 @@ func (v Value) whole() (Value, bool) {
 	return Value{}, false
 }
 
-// within reports whether low ≤ v ≤ high, all three being whole.
-func (v Value) within(low, high Value) bool {
+// Within reports whether low ≤ v ≤ high; all three must be whole numbers.
+func (v Value) Within(low, high Value) bool {
 	return compareWhole(low, v) <= 0 && compareWhole(v, high) <= 0
 }
 
@@ -424,8 +424,11 @@ func (f Field) Put(whole, n Value) Value {
 	return Uint(whole.bits&^f.Mask() | n.bits<<f.Shift&f.Mask())
 }
 
+// Most gives the greatest number that fits the field.
+func (f Field) Most() Value { return Uint(f.Mask() >> f.Shift) }
+
 // Fits reports whether n fits the field.
 func (f Field) Fits(n Value) bool {
 	n, ok := n.whole()
-	return ok && n.within(Int(0), Uint(f.Mask()>>f.Shift))
+	return ok && n.Within(Int(0), f.Most())
 }

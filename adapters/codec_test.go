@@ -86,7 +86,7 @@ func TestEncodeReadsBack(t *testing.T) {
 				v = Uint(v.bits)
 			}
 			low, high := typ.Limits()
-			fits = v.within(low, high)
+			fits = v.Within(low, high)
 		}
 		width := (typ.Bytes() + 1) / 2 * 2
 		if typ == TypeString {

@@ -273,7 +273,7 @@ func (h *health) devices() []web.Device {
 		w.Points = []web.Point{}
 		for _, p := range d.Points {
 			r, _ := h.g.board.of(p.Point)
-			wp := web.Point{Name: p.Name, Topic: p.Topic, Unit: p.Unit, Time: h.g.clock.at(r.Time)}
+			wp := web.Point{Name: p.Name, Topic: p.Topic, Unit: p.Unit, Class: p.Class, Time: h.g.clock.at(r.Time)}
 			if !r.Time.IsZero() {
 				wp.Quality = r.Quality.String()
 				if r.Quality == adapters.Good {

@@ -100,6 +100,9 @@ func parseCommand(payload []byte, p *adapters.Point) (v adapters.Value, id strin
 // parseValue reads a word as the point's names, a switch word, a number, or
 // else as text. Whether the point can be set to it is the adapter's to say.
 func parseValue(text string, p *adapters.Point) adapters.Value {
+	if p.Text {
+		return adapters.String(text)
+	}
 	for _, name := range p.Names {
 		if strings.EqualFold(name, text) {
 			return adapters.String(name)

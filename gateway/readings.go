@@ -26,17 +26,33 @@ const (
 
 // outlet is where the readings of one point go.
 type outlet struct {
-	topic      string
+	point      *adapters.Point
+	topic      string // "" if they go into the device's object only
 	quotedUnit string
+	quotedName string
 	qos        byte
 	retain     bool
+	change     change
+
+	object   *object          // of its device
+	paces    bool             // it sets the pace of the device
+	computed bool             // by a formula
+	now      adapters.Reading // the newest
+	fresh    bool             // of this cycle
 }
 
 // news is what waits in the queue: a reading, or a change of availability.
 type news struct {
 	reading adapters.Reading
+	last    bool   // of those that came together
 	device  string // set for a change of availability
 	online  bool
+}
+
+// guess is what is retained with an estimated time.
+type guess struct {
+	message mqttcore.Message
+	taken   time.Time
 }
 
 // readings is the adapters' sink: it queues what they read, and publishes it
@@ -47,13 +63,15 @@ type readings struct {
 	clock   *clock
 	log     *slog.Logger
 	bare    bool // payload = "value"
-	outlets map[*adapters.Point]outlet
+	outlets map[*adapters.Point]*outlet
 	// availability is the topic for each device's availability.
 	availability map[string]string
 	// onPresence is told whether a device answers; it must not block.
 	onPresence map[string]func(online bool)
-	// estimated are the readings that are retained with an estimated time.
-	estimated map[*adapters.Point]adapters.Reading
+	// estimated is what is retained with an estimated time, by topic.
+	estimated map[string]guess
+	outgoing  []mqttcore.Message // made and not yet with the broker
+	forgotten uint64             // refusals after which all was taken for news again
 
 	ready chan struct{}
 	more  chan struct{} // holds one token while news waits
@@ -71,10 +89,10 @@ type readings struct {
 func newReadings(b *mqttcore.Broker, board *board, clock *clock, bare bool, log *slog.Logger) *readings {
 	return &readings{
 		broker: b, board: board, clock: clock, log: log, bare: bare,
-		outlets:      map[*adapters.Point]outlet{},
+		outlets:      map[*adapters.Point]*outlet{},
 		availability: map[string]string{},
 		onPresence:   map[string]func(bool){},
-		estimated:    map[*adapters.Point]adapters.Reading{},
+		estimated:    map[string]guess{},
 		ready:        make(chan struct{}),
 		more:         make(chan struct{}, 1),
 		window:       make(chan struct{}, publishWindow),
@@ -91,8 +109,8 @@ func (r *readings) Ready() <-chan struct{} { return r.ready }
 func (r *readings) Put(rs []adapters.Reading) {
 	r.taken.Add(uint64(len(rs)))
 	r.mu.Lock()
-	for _, reading := range rs {
-		r.pushLocked(news{reading: reading})
+	for i, reading := range rs {
+		r.pushLocked(news{reading: reading, last: i == len(rs)-1})
 	}
 	r.mu.Unlock()
 	poke(r.more)
@@ -143,7 +161,7 @@ func (r *readings) Run(ctx context.Context) error {
 
 // publishAll publishes what waits now and what comes meanwhile.
 func (r *readings) publishAll(ctx context.Context) {
-	for {
+	for r.send(ctx) {
 		r.mu.Lock()
 		batch := r.queue
 		r.queue = nil
@@ -152,9 +170,10 @@ func (r *readings) publishAll(ctx context.Context) {
 			return
 		}
 		for i, n := range batch {
-			if !r.publish(ctx, n) {
+			r.take(n)
+			if !r.send(ctx) {
 				r.mu.Lock()
-				r.queue = append(batch[i:], r.queue...)
+				r.queue = append(batch[i+1:], r.queue...)
 				r.mu.Unlock()
 				poke(r.more)
 				return
@@ -166,30 +185,35 @@ func (r *readings) publishAll(ctx context.Context) {
 // correct publishes what is retained with an estimated time again, with the
 // right one. It comes before all that was read since.
 func (r *readings) correct(ctx context.Context) {
-	last := slices.SortedFunc(maps.Values(r.estimated), func(a, b adapters.Reading) int { return a.Time.Compare(b.Time) })
-	for _, reading := range last {
-		if !r.publish(ctx, news{reading: reading}) {
-			return
+	byTime := func(a, b guess) int { return a.taken.Compare(b.taken) }
+	for _, g := range slices.SortedFunc(maps.Values(r.estimated), byTime) {
+		m := g.message
+		m.Properties.User = nil
+		if payload, ok := rewriteTime(m.Payload, r.clock.at(g.taken)); ok {
+			m.Payload = payload
+			r.outgoing = append(r.outgoing, m)
 		}
 	}
 	r.estimated = nil
+	r.send(ctx)
 }
 
-// publish hands one piece of news to the broker. It reports false when ctx
-// ended before there was room.
-func (r *readings) publish(ctx context.Context, n news) bool {
-	m, ok := r.message(n)
-	if !ok {
-		return true
+// send hands what is outgoing to the broker. It reports false when ctx ended
+// before there was room; the rest then is outgoing still.
+func (r *readings) send(ctx context.Context) bool {
+	for i, m := range r.outgoing {
+		select {
+		case r.window <- struct{}{}:
+		case <-ctx.Done():
+			r.outgoing = r.outgoing[i:]
+			return false
+		}
+		if err := r.broker.PublishAsync(m, r.published); err != nil {
+			r.published(err)
+		}
 	}
-	select {
-	case r.window <- struct{}{}:
-	case <-ctx.Done():
-		return false
-	}
-	if err := r.broker.PublishAsync(m, r.published); err != nil {
-		r.published(err)
-	}
+	clear(r.outgoing)
+	r.outgoing = r.outgoing[:0]
 	return true
 }
 
@@ -209,48 +233,88 @@ func (r *readings) published(err error) {
 	}
 }
 
-// message makes the MQTT message, or false where there is nothing to say.
-func (r *readings) message(n news) (mqttcore.Message, bool) {
+// take makes of one piece of news what is to be published.
+func (r *readings) take(n news) {
 	if n.device != "" {
 		payload := "offline"
 		if n.online {
 			payload = "online"
 		}
-		return mqttcore.Message{Topic: r.availability[n.device], Payload: []byte(payload), QoS: 1, Retain: true, Live: true}, true
-	}
-	r.board.update(n.reading)
-	out, known := r.outlets[n.reading.Point]
-	if !known {
-		return mqttcore.Message{}, false
-	}
-	m := mqttcore.Message{Topic: out.topic, QoS: out.qos, Retain: out.retain, Live: true}
-	if r.bare {
-		if n.reading.Quality != adapters.Good {
-			return mqttcore.Message{}, false
-		}
-		m.Payload = []byte(n.reading.Value.String())
-	} else {
-		r.stamp(&m, n.reading, out.quotedUnit)
-	}
-	return m, true
-}
-
-// stamp writes the payload with its time, and what is needed to correct that
-// later where it is only estimated.
-func (r *readings) stamp(m *mqttcore.Message, reading adapters.Reading, quotedUnit string) {
-	_, known := r.clock.Wall()
-	taken := reading.Time
-	reading.Time = r.clock.at(taken)
-	m.Payload = appendReading(make([]byte, 0, 128), reading, quotedUnit, !known)
-	if known {
-		delete(r.estimated, reading.Point)
+		r.outgoing = append(r.outgoing, mqttcore.Message{
+			Topic: r.availability[n.device], Payload: []byte(payload), QoS: 1, Retain: true, Live: true})
 		return
 	}
-	m.Properties.User = []mqttcore.UserProperty{{Key: takenProperty, Value: takenValue(r.clock.BootID(), r.clock.taken(taken))}}
-	if m.Retain {
-		reading.Time = taken
-		r.estimated[reading.Point] = reading
+	out := r.outlets[n.reading.Point]
+	if out == nil {
+		r.board.update(n.reading)
+		return
 	}
+	if refused := r.refused.Load(); refused != r.forgotten {
+		r.forgotten = refused // nobody may have what was published last
+		for _, o := range r.outlets {
+			o.change.known = false
+		}
+	}
+	r.reading(out, n.reading)
+	if o := out.object; n.last {
+		if o.complete() {
+			r.cycle(o)
+		}
+		o.batch = o.batch[:0]
+	}
+}
+
+// reading takes in the reading of a point, read or computed.
+func (r *readings) reading(out *outlet, reading adapters.Reading) {
+	r.board.update(reading)
+	news := out.change.passes(reading)
+	out.object.note(out, reading, news)
+	if !news || out.topic == "" {
+		return
+	}
+	m := mqttcore.Message{Topic: out.topic, QoS: out.qos, Retain: out.retain, Live: true}
+	if !r.bare {
+		r.stamp(m, reading.Time, func(at time.Time, estimated bool) []byte {
+			reading.Time = at
+			return appendReading(make([]byte, 0, 128), reading, out.quotedUnit, estimated)
+		})
+	} else if reading.Quality == adapters.Good {
+		m.Payload = []byte(reading.Value.String())
+		r.outgoing = append(r.outgoing, m)
+	}
+}
+
+// cycle ends a cycle of a device: what is computed, and its object.
+func (r *readings) cycle(o *object) {
+	for _, c := range o.formulas {
+		if reading, ok := c.reading(); ok {
+			r.reading(c.out, reading)
+		}
+	}
+	if o.topic != "" && o.due {
+		m := mqttcore.Message{Topic: o.topic, QoS: 1, Retain: true, Live: true}
+		r.stamp(m, o.newest(), func(at time.Time, estimated bool) []byte {
+			return o.appendObject(make([]byte, 0, 32*len(o.points)), at, estimated)
+		})
+	}
+	o.next()
+}
+
+// stamp publishes m with the payload that is written with the time of what was
+// taken then, and with what is needed to correct that later where it is only
+// estimated.
+func (r *readings) stamp(m mqttcore.Message, taken time.Time, write func(at time.Time, estimated bool) []byte) {
+	_, known := r.clock.Wall()
+	m.Payload = write(r.clock.at(taken), !known)
+	if known {
+		delete(r.estimated, m.Topic)
+	} else {
+		m.Properties.User = []mqttcore.UserProperty{{Key: takenProperty, Value: takenValue(r.clock.BootID(), r.clock.taken(taken))}}
+		if m.Retain {
+			r.estimated[m.Topic] = guess{m, taken}
+		}
+	}
+	r.outgoing = append(r.outgoing, m)
 }
 
 // settle waits until the broker has answered for every publish.
@@ -260,7 +324,7 @@ func (r *readings) settle(ctx context.Context) error {
 		case r.window <- struct{}{}:
 		case <-ctx.Done():
 			r.mu.Lock()
-			waiting := len(r.queue)
+			waiting := len(r.queue) + len(r.outgoing)
 			r.mu.Unlock()
 			return fmt.Errorf("%d readings were not accepted within %s of the stop", waiting+len(r.window)-free, drainLimit)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -156,7 +157,10 @@ func newGateway(cfg *config.Config, m machine, b *board, log *slog.Logger) (*gat
 		g.addLine(&cfg.Lines[i])
 	}
 	for i := range cfg.Devices {
-		g.addDevice(&cfg.Devices[i])
+		if err = g.addDevice(&cfg.Devices[i]); err != nil {
+			g.close()
+			return nil, err
+		}
 	}
 	b.summary = g.health.sentence
 
@@ -217,7 +221,7 @@ func (g *gateway) addLine(lc *config.Line) {
 }
 
 // addDevice tells readings and commands where the device's points belong.
-func (g *gateway) addDevice(d *config.Device) {
+func (g *gateway) addDevice(d *config.Device) error {
 	g.readings.availability[d.Name] = d.Availability()
 	var writer adapters.Writer
 	if p := g.pollers[d.Line]; p != nil {
@@ -226,9 +230,18 @@ func (g *gateway) addDevice(d *config.Device) {
 		writer = u.Device(d.Name)
 	}
 	var w *worker
+	var outlets []*outlet
 	for _, p := range d.Points {
 		g.board.add(p.Point, p.Topic)
-		g.readings.outlets[p.Point] = outlet{topic: p.Topic, quotedUnit: quoteJSON(p.Unit), qos: p.QoS, retain: p.Retain}
+		out := &outlet{
+			point: p.Point, topic: p.Topic, quotedUnit: quoteJSON(p.Unit), quotedName: quoteJSON(p.Name), qos: p.QoS, retain: p.Retain,
+			change: change{on: p.OnChange, deadband: p.Deadband, heartbeat: p.Heartbeat, slack: min(p.Every, p.Heartbeat) / 2},
+		}
+		if d.Publish == config.PublishDevice {
+			out.topic = ""
+		}
+		g.readings.outlets[p.Point] = out
+		outlets = append(outlets, out)
 		if p.Writable {
 			if w == nil {
 				w = g.commands.device(writer, d.OnOffline == config.KeepCommand, d.MaxCommandAge)
@@ -239,10 +252,14 @@ func (g *gateway) addDevice(d *config.Device) {
 			}
 		}
 	}
+	if err := joinObject(d, outlets); err != nil {
+		return fmt.Errorf("device %q: %w", d.Name, err)
+	}
 	g.commands.answerFor(d.Topic)
 	if w != nil {
 		g.readings.onPresence[d.Name] = w.presence
 	}
+	return nil
 }
 
 // commanders are the upstreams that can bring commands to a set topic.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -55,9 +56,7 @@ func simulatedLine(cfg *config.Config, l *config.Line) (sim.LineConfig, error) {
 		switch {
 		case d.Modbus != nil:
 			slave := sim.SlaveConfig{Unit: d.Modbus.Unit, Turnaround: simulatedTurnaround, Strict: true}
-			for _, p := range d.Modbus.Points {
-				slave.Points = append(slave.Points, simulatedRegister(p))
-			}
+			slave.Points = simulatedRegisters(d.Modbus.Points)
 			out.Slaves = append(out.Slaves, slave)
 		case d.UART != nil:
 			t, err := simulatedTalker(d.UART)
@@ -70,13 +69,49 @@ func simulatedLine(cfg *config.Config, l *config.Line) (sim.LineConfig, error) {
 	return out, nil
 }
 
-func simulatedRegister(p modbus.PointConfig) sim.PointConfig {
-	return sim.PointConfig{
-		Name: p.Point.Name, Table: p.Table.String(), Address: p.Address,
-		Type: p.Type.String(), Order: p.Order.String(), Scale: p.Scale, Offset: p.Offset,
-		Wave:     sim.Guess(p.Point.Name, p.Point.Unit, p.Point.Min, p.Point.Max),
-		Writable: p.Point.Writable,
+// simulatedRegisters gives the registers that points want. Points that are bits
+// of one value have it in common.
+func simulatedRegisters(points []modbus.PointConfig) []sim.PointConfig {
+	type place struct {
+		table   modbus.Table
+		address uint16
 	}
+	var all []sim.PointConfig
+	known := map[place]int{}
+	for _, p := range points {
+		at := place{p.Table, p.Address}
+		if i, there := known[at]; there && p.Field.Bits > 0 {
+			all[i].Writable = all[i].Writable || p.Point.Writable
+			continue
+		}
+		if p.Field.Bits > 0 {
+			known[at] = len(all)
+		}
+		all = append(all, simulatedRegister(p))
+	}
+	return all
+}
+
+func simulatedRegister(p modbus.PointConfig) sim.PointConfig {
+	out := sim.PointConfig{
+		Name: p.Point.Name, Table: p.Table.String(), Address: p.Address,
+		Type: p.Type.String(), Length: p.Length, Text: "SIM " + p.Point.Name, Order: p.Order.String(),
+		Scale: p.Scale, Offset: p.Offset, Writable: p.Point.Writable,
+	}
+	low, high := p.Point.Min, p.Point.Max
+	if p.Range != nil && low == nil && high == nil {
+		low, high = &p.Range.Low, &p.Range.High
+	}
+	switch words := slices.Sorted(maps.Keys(p.Point.Names)); {
+	case p.Field.Bits > 0: // all its bits come and go
+		out.Wave, out.Scale, out.Offset = sim.Wave{Shape: sim.Ramp, Swing: 3600, Period: time.Hour}, 1, 0
+	case len(words) > 0:
+		first, last := float64(words[0]), float64(words[len(words)-1])
+		out.Wave = sim.Wave{Shape: sim.Toggle, Base: first*out.Scale + out.Offset, Swing: (last - first) * out.Scale, Period: 20 * time.Second}
+	default:
+		out.Wave = sim.Guess(p.Point.Name, p.Point.Unit, low, high)
+	}
+	return out
 }
 
 // simulatedTalker makes a device whose lines match what the configuration

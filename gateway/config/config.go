@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/adapters"
+	"sluice/adapters/formula"
 	"sluice/adapters/line"
 	"sluice/adapters/modbus"
 	"sluice/adapters/uart"
@@ -99,7 +100,29 @@ type Device struct {
 
 	Modbus *modbus.DeviceConfig
 	UART   *uart.DeviceConfig
-	Points []Point // in file order; Modbus.Points or UART.Points, one to one
+	// Formulas are the computed points, in an order in which each comes after
+	// those that it needs.
+	Formulas []Formula
+	Points   []Point // in file order: those of Modbus or UART, and of Formulas
+	Publish  Publish
+}
+
+// Publish is what of a device is published.
+type Publish string
+
+// The ways to publish a device.
+const (
+	PublishPoints Publish = "points" // each point on a topic of its own
+	PublishDevice Publish = "device" // one JSON object of all points on the device's topic, once a cycle
+	PublishBoth   Publish = "both"
+)
+
+// Formula is a computed point. It has compiled once.
+type Formula struct {
+	*adapters.Point
+	adapters.Mapping
+	Text   string                  // of the expression
+	Points map[string]formula.Kind // what it may name
 }
 
 // Availability is the topic that tells whether the device answers.
@@ -124,6 +147,15 @@ type Point struct {
 	// heard for SafeAfter; 0: it has no safe value.
 	Safe      adapters.Value
 	SafeAfter time.Duration
+
+	// Every is the period at which it is read (the device's for a computed one),
+	// 0 where that is not known; modbus.Once if only once.
+	Every time.Duration
+	// OnChange leaves out readings that are less than Deadband away from the
+	// one published last, if that is not Heartbeat ago (0: however long).
+	OnChange  bool
+	Deadband  float64
+	Heartbeat time.Duration
 }
 
 // SetTopic is the topic that takes commands for the point.

@@ -22,7 +22,7 @@ func (b *binder) buildDevices(f *rawFile, cfg *Config) {
 	for i := range f.devices {
 		d := &f.devices[i]
 		names.claim(b, d.name, d.at("name"), fmt.Sprintf("there is a device %q already", d.name))
-		out := Device{Name: d.name, Line: d.line, OnOffline: d.onOffline, MaxCommandAge: d.maxCommandAge, Topic: d.name}
+		out := Device{Name: d.name, Line: d.line, OnOffline: d.onOffline, MaxCommandAge: d.maxCommandAge, Publish: d.publish, Topic: d.name}
 		if d.topic != "" {
 			out.Topic = d.topic
 		}
@@ -51,23 +51,28 @@ func (b *binder) buildDevices(f *rawFile, cfg *Config) {
 					fmt.Sprintf("line %q has a unit %d already", l.name, d.unit))
 			}
 		}
+		out.Formulas = b.formulas(d)
 		for i := range d.points {
-			out.Points = append(out.Points, d.points[i].published(&out, i))
+			out.Points = append(out.Points, d.points[i].published(d, &out))
 		}
 		b.askDevice(d.path, &out)
 		cfg.Devices = append(cfg.Devices, out)
 	}
 }
 
-// published tells how the point at i of a device goes out.
-func (p *rawPoint) published(d *Device, i int) Point {
-	out := Point{Topic: p.fullTopic(d), QoS: p.qos, Retain: p.retain, Safe: p.safe, SafeAfter: p.safeAfter}
-	if d.UART != nil {
-		out.Point = d.UART.Points[i].Point
-	} else {
-		out.Point = d.Modbus.Points[i].Point
+// published tells how a point goes out.
+func (p *rawPoint) published(d *rawDevice, out *Device) Point {
+	pt := Point{
+		Point: p.shared, Topic: p.fullTopic(out), QoS: p.qos, Retain: p.retain, Safe: p.safe, SafeAfter: p.safeAfter,
+		OnChange: p.deadband != nil || p.heartbeat > 0, Heartbeat: p.heartbeat,
 	}
-	return out
+	if p.deadband != nil {
+		pt.Deadband = *p.deadband
+	}
+	if out.Modbus != nil {
+		pt.Every = cmp.Or(p.every, d.every)
+	}
+	return pt
 }
 
 func (p *rawPoint) fullTopic(d *Device) string {
@@ -135,6 +140,10 @@ func (b *binder) modbusDevice(d *rawDevice, l *rawLine) *modbus.DeviceConfig {
 	}
 	for i := range d.points {
 		p := &d.points[i]
+		b.checkPublishing(d, p)
+		if p.has("expr") {
+			continue
+		}
 		b.checkPlace(p.node, d.title(), l.kind, modbusPointKeys, uartPointKeys)
 		c.Points = append(c.Points, b.modbusPoint(d, p))
 	}
@@ -149,21 +158,36 @@ func (b *binder) checkOverlap(d *rawDevice, c *modbus.DeviceConfig) {
 		table   modbus.Table
 		address int
 	}
-	taken := map[register]string{}
-	for i, p := range c.Points {
-		if !b.fine(d.points[i].path) {
+	taken := map[register][]modbus.PointConfig{}
+	for _, p := range c.Points {
+		raw := d.point(p.Point.Name)
+		if !b.fine(raw.path) {
 			continue
 		}
+		told := false
 		for r := range p.Width() {
 			at := register{p.Table, int(p.Address) + r}
-			if other, is := taken[at]; is {
-				b.warn(d.points[i].at(p.Table.String()), "check the address and the type of both",
-					"point %q overlaps point %q of the same device", p.Point.Name, other)
-				break
+			for _, other := range taken[at] {
+				if !told && !sharesWell(p, other) {
+					told = true
+					b.warn(raw.at(p.Table.String()), "check the address and the type of both",
+						"point %q overlaps point %q of the same device", p.Point.Name, other.Point.Name)
+				}
 			}
-			taken[at] = p.Point.Name
+			taken[at] = append(taken[at], p)
 		}
 	}
+}
+
+// sharesWell reports whether two points are different bits of one value.
+func sharesWell(p, q modbus.PointConfig) bool {
+	return p.Field.Bits > 0 && q.Field.Bits > 0 && p.Address == q.Address && p.Width() == q.Width() &&
+		p.Order == q.Order && p.Field.Mask()&q.Field.Mask() == 0
+}
+
+// point gives the point of that name, which there is.
+func (d *rawDevice) point(name string) *rawPoint {
+	return &d.points[slices.IndexFunc(d.points, func(p rawPoint) bool { return p.name == name })]
 }
 
 func (b *binder) uartDevice(d *rawDevice, l *rawLine) *uart.DeviceConfig {
@@ -179,6 +203,10 @@ func (b *binder) uartDevice(d *rawDevice, l *rawLine) *uart.DeviceConfig {
 	spoken := d.match != nil
 	for i := range d.points {
 		p := &d.points[i]
+		b.checkPublishing(d, p)
+		if p.has("expr") {
+			continue
+		}
 		wrong := modbusPointKeys
 		if p.has("at") {
 			wrong = slices.DeleteFunc(slices.Clone(wrong), func(k string) bool { return k == "type" || k == "order" })
@@ -204,6 +232,9 @@ func (b *binder) claimTopics(d *rawDevice, out *Device, topics topicUses) {
 		at = d.at("name")
 	}
 	alone := topics.claim(b, out.Availability(), "the availability of "+title, at)
+	if d.publish != PublishPoints {
+		topics.claim(b, out.Topic, "the object of "+title, at)
+	}
 	for i := range d.points {
 		p := &d.points[i]
 		at := p.at("topic")

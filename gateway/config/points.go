@@ -67,7 +67,10 @@ func (b *binder) inFileOrder(path string, m map[string]any) []string {
 
 // point makes what the adapters share of a point.
 func (p *rawPoint) point(device string, writable bool) *adapters.Point {
-	return &adapters.Point{Device: device, Name: p.name, Unit: p.unit, Writable: writable, Min: p.min, Max: p.max}
+	p.shared = &adapters.Point{
+		Device: device, Name: p.name, Unit: p.unit, Class: p.class, Writable: writable, Min: p.min, Max: p.max, Names: p.names,
+	}
+	return p.shared
 }
 
 // checkBounds checks min and max, which only commands need.
@@ -86,12 +89,13 @@ func (b *binder) checkBounds(p *rawPoint, writable bool, needs string) {
 // configuration.
 func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 	c := modbus.PointConfig{
-		Type: p.typ, Order: d.order, Mapping: adapters.Mapping{Scale: p.scale, Offset: p.offset, Decimals: p.decimals},
+		Type: p.typ, Length: p.length, Order: d.order, Mapping: p.mapping(),
 		Every: p.every, Write: p.write, Priority: p.priority,
 	}
 	if p.has("order") {
 		c.Order = p.order
 	}
+	c.Field, c.Bit = p.field()
 	addresses := map[string]int64{"coil": p.coil, "discrete": p.discrete, "input": p.input, "holding": p.holding}
 	kind := ""
 	for _, table := range []modbus.Table{modbus.Coil, modbus.Discrete, modbus.Input, modbus.Holding} {
@@ -135,6 +139,7 @@ func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 	b.checkBounds(p, p.has("write"), `the key "write"`)
 	c.Function = p.fc
 	c.Point = p.point(d.name, c.Write != modbus.ReadOnly)
+	c.Point.Text = c.Type == modbus.String
 	if kind != "" {
 		b.checkFunction(p, &c, kind)
 	}
@@ -185,13 +190,12 @@ func (b *binder) checkModbusKeys(p *rawPoint, kind string, bit bool, typ modbus.
 	if bit && p.has("type") && typ != modbus.Bool && b.fine(p.at("type")) {
 		b.bad(p.at("type"), "", "a %s is one bit: expected \"bool\", or no type", kind)
 	}
-	if bit || typ == modbus.Bool {
-		for _, k := range []string{"scale", "offset", "decimals", "min", "max"} {
-			if p.has(k) {
-				b.badKey(p.at(k), "", "%q is for numbers: point %q is true or false", k, p.name)
-			}
-		}
+	if bit {
+		typ = modbus.Bool
 	}
+	b.checkLength(p, typ)
+	b.checkBits(p, kind, typ)
+	b.checkMeaning(p, typ)
 	if bit && p.has("order") {
 		b.badKey(p.at("order"), "", "\"order\" is for registers: a %s is one bit", kind)
 	}
@@ -208,7 +212,7 @@ func (b *binder) checkModbusKeys(p *rawPoint, kind string, bit bool, typ modbus.
 // configuration.
 func (b *binder) uartPoint(d *rawDevice, p *rawPoint, l *rawLine) uart.PointConfig {
 	c := uart.PointConfig{
-		From: p.from, Mapping: adapters.Mapping{Scale: p.scale, Offset: p.offset, Decimals: p.decimals},
+		From: p.from, Mapping: p.mapping(),
 		Send: p.send, Timeout: p.timeout,
 	}
 	if p.expect != nil {

@@ -105,6 +105,27 @@ func (b *binder) problem(path string, m mark, hint, text string) *Problem {
 	return p
 }
 
+// badWithin is bad for a part of the text at path, from and to being characters
+// of it. Of a text that is written with escapes, or over several lines, it shows
+// all.
+func (b *binder) badWithin(path string, from, to int, hint, format string, args ...any) {
+	b.bad(path, hint, format, args...)
+	p := b.problems[len(b.problems)-1]
+	at, exact, ok := b.places.find(path)
+	if !ok || !exact {
+		return
+	}
+	raw := b.places.src[at.value.start:at.value.end]
+	if len(raw) < 2 || strings.HasPrefix(raw, `"""`) || strings.HasPrefix(raw, "'''") || raw[0] == '"' && strings.Contains(raw, `\`) {
+		return
+	}
+	text := []rune(raw[1 : len(raw)-1])
+	start := at.value.start + 1 + len(string(text[:min(from, len(text))]))
+	end := at.value.start + 1 + len(string(text[:min(to, len(text))]))
+	p.Line, p.Column = b.places.lineCol(start)
+	p.Snippet = b.places.snippet(span{start, end})
+}
+
 // widest is the longest stretch of a source line that is shown.
 const widest = 120
 

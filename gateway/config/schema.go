@@ -262,13 +262,14 @@ type rawDevice struct {
 	request             string
 	onOffline           OnOffline
 	maxCommandAge       time.Duration
+	publish             Publish
 	points              []rawPoint
 }
 
 func newDevice(n node) rawDevice {
 	return rawDevice{node: n, every: second, stale: minute, numbering: fromZero, maxRegisters: 125, onOffline: KeepCommand,
 		// A pump that starts minutes late is worse than one that doesn't.
-		maxCommandAge: 30 * second}
+		maxCommandAge: 30 * second, publish: PublishPoints}
 }
 
 var deviceTable = table[rawDevice]{
@@ -287,6 +288,7 @@ var deviceTable = table[rawDevice]{
 	key("match", pattern, func(d *rawDevice) **regexp.Regexp { return &d.match }),
 	key("on_offline", oneOf(KeepCommand, RejectCommand), func(d *rawDevice) *OnOffline { return &d.onOffline }),
 	key("max_command_age", duration(second, 365*day), func(d *rawDevice) *time.Duration { return &d.maxCommandAge }),
+	key("publish", oneOf(PublishPoints, PublishDevice, PublishBoth), func(d *rawDevice) *Publish { return &d.publish }),
 	must(key("points", points, func(d *rawDevice) *[]rawPoint { return &d.points })),
 }
 
@@ -311,6 +313,16 @@ type rawPoint struct {
 	safeAfter                      time.Duration
 	fc                             modbus.WriteFunction
 	place                          int
+	length                         int
+	bit                            uint8
+	bits                           adapters.Field
+	names                          map[int64]string
+	bad                            []adapters.Value
+	span                           *adapters.Range
+	deadband                       *float64
+	heartbeat                      time.Duration
+	class, expr                    string
+	shared                         *adapters.Point // once it is made
 }
 
 func newPoint(n node) rawPoint {
@@ -323,12 +335,22 @@ var pointTable = table[rawPoint]{
 	key("input", address, func(p *rawPoint) *int64 { return &p.input }),
 	key("holding", address, func(p *rawPoint) *int64 { return &p.holding }),
 	key("type", registerType, func(p *rawPoint) *modbus.Type { return &p.typ }),
+	key("length", integer[int](1, 125), func(p *rawPoint) *int { return &p.length }),
 	key("order", order, func(p *rawPoint) *modbus.Order { return &p.order }),
+	key("bit", integer[uint8](0, 63), func(p *rawPoint) *uint8 { return &p.bit }),
+	key("bits", bits, func(p *rawPoint) *adapters.Field { return &p.bits }),
 	key("scale", notZero, func(p *rawPoint) *float64 { return &p.scale }),
 	key("offset", number, func(p *rawPoint) *float64 { return &p.offset }),
 	key("decimals", integer[int](0, 9), func(p *rawPoint) *int { return &p.decimals }),
 	key("unit", text("a physical unit"), func(p *rawPoint) *string { return &p.unit }),
-	key("every", duration(time.Millisecond, 365*day), func(p *rawPoint) *time.Duration { return &p.every }),
+	key("map", words, func(p *rawPoint) *map[int64]string { return &p.names }),
+	key("bad", list(sentinel, "raw numbers such as [-32768]"), func(p *rawPoint) *[]adapters.Value { return &p.bad }),
+	key("range", interval, func(p *rawPoint) **adapters.Range { return &p.span }),
+	key("deadband", optional(notNegative), func(p *rawPoint) **float64 { return &p.deadband }),
+	key("heartbeat", duration(100*time.Millisecond, 365*day), func(p *rawPoint) *time.Duration { return &p.heartbeat }),
+	key("class", checked("a device class of Home Assistant, such as \"temperature\"", checkClass), func(p *rawPoint) *string { return &p.class }),
+	key("expr", text("an expression such as \"temp - 2\""), func(p *rawPoint) *string { return &p.expr }),
+	key("every", period, func(p *rawPoint) *time.Duration { return &p.every }),
 	key("priority", priority, func(p *rawPoint) *modbus.Priority { return &p.priority }),
 	key("write", writeMode, func(p *rawPoint) *modbus.WriteMode { return &p.write }),
 	key("min", optional(number), func(p *rawPoint) **float64 { return &p.min }),
@@ -347,9 +369,7 @@ var pointTable = table[rawPoint]{
 }
 
 var (
-	order        = choice([]string{"ABCD", "CDAB", "BADC", "DCBA"}, modbus.ABCD, modbus.CDAB, modbus.BADC, modbus.DCBA)
-	registerType = choice([]string{"bool", "u16", "i16", "u32", "i32", "f32"},
-		modbus.Bool, modbus.U16, modbus.I16, modbus.U32, modbus.I32, modbus.F32)
+	order     = choice([]string{"ABCD", "CDAB", "BADC", "DCBA"}, modbus.ABCD, modbus.CDAB, modbus.BADC, modbus.DCBA)
 	priority  = choice([]string{"high", "normal", "low"}, modbus.High, modbus.Normal, modbus.Low)
 	writeMode = choice([]string{"verify", "plain"}, modbus.Verify, modbus.Plain)
 )
@@ -359,6 +379,7 @@ var (
 var (
 	modbusDeviceKeys = []string{"unit", "delay", "order", "numbering", "max_registers"}
 	uartDeviceKeys   = []string{"stale", "match", "request"}
-	modbusPointKeys  = []string{"coil", "discrete", "input", "holding", "type", "order", "every", "priority", "write", "fc"}
+	modbusPointKeys  = []string{"coil", "discrete", "input", "holding", "type", "length", "order", "bit", "bits", "every", "priority", "write", "fc"}
 	uartPointKeys    = []string{"from", "at", "send", "expect", "timeout"}
+	exprPointKeys    = []string{"expr", "unit", "decimals", "map", "range", "deadband", "heartbeat", "class", "topic", "retain", "qos"}
 )

@@ -111,8 +111,9 @@ type Point struct {
 	// Quality is "good".
 	Value   json.RawMessage `json:"value"`
 	Unit    string          `json:"unit,omitempty"`
-	Quality string          `json:"quality"`       // good, stale, offline …; "" before the first reading
-	Time    time.Time       `json:"time,omitzero"` // when the answer arrived
+	Class   string          `json:"class,omitempty"` // Home Assistant's device class
+	Quality string          `json:"quality"`         // good, stale, offline …; "" before the first reading
+	Time    time.Time       `json:"time,omitzero"`   // when the answer arrived
 }
 
 // Upstream is one link to a server above.
