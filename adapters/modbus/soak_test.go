@@ -168,6 +168,8 @@ func startSoak(t testing.TB, lines ...soakLine) *soak {
 				s.judges[p.Point] = judge{l.name, s.field.Slave(l.name, d.Unit), configs[i].Slaves[k].Points[n].Wave.Base}
 			}
 		}
+	}
+	for i, l := range lines {
 		cfg := line.Config{Name: l.name, Kind: l.kind, Port: s.field.Path(l.name), Timeout: 60 * ms, Retries: l.retries,
 			Serial: line.Serial{Baud: 921600, DataBits: 8, Parity: 'N', StopBits: 1}}
 		start(t, cfg, s, devices[i]...)
