@@ -261,7 +261,9 @@ func (h *health) devices() []web.Device {
 	}
 	for _, u := range h.g.listeners {
 		for _, d := range u.Stats() {
-			measured[d.Name] = web.Device{OK: d.Matched, LastOK: h.g.clock.at(d.LastMatch)}
+			measured[d.Name] = web.Device{
+				OK: d.Matched, Timeouts: d.Timeouts, CRCErrors: d.Spoilt, LastOK: h.g.clock.at(d.LastMatch),
+			}
 		}
 	}
 	out := make([]web.Device, 0, len(h.g.cfg.Devices))

@@ -57,6 +57,18 @@ type Holder struct {
 // no device on them notices.
 func Ports() ([]PortInfo, error) { return thisMachine.ports(true) }
 
+// StableName gives a name of the port at path that stays with its adapter, ""
+// if there is none on this machine now.
+func StableName(path string) string {
+	ports, _ := thisMachine.ports(false) // where they can't be listed there are none
+	for _, p := range ports {
+		if p.Path == path && len(p.Stable) > 0 {
+			return p.Stable[0]
+		}
+	}
+	return ""
+}
+
 // ports lists the serial ports. Who holds them costs a look at every
 // descriptor of every process.
 func (m machine) ports(held bool) ([]PortInfo, error) {

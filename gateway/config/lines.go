@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -108,7 +107,7 @@ func (b *binder) checkPort(l *rawLine, out *Line) {
 		b.bad(at, hint, `expected a serial port such as "/dev/serial/by-id/…" or "usb:0403:6001:A50285BI", or "sim", not %s`, shorten(l.port))
 	case unstablePort.MatchString(l.port):
 		hint := "use one of the stable names that \"sluice ports\" prints"
-		if stable := stableName(l.port); stable != "" {
+		if stable := line.StableName(l.port); stable != "" {
 			hint = "here it is also " + stable
 		}
 		b.warn(at, hint, "%s may be another adapter after the next start", l.port)
@@ -124,18 +123,4 @@ func (b *binder) checkWire(l *rawLine) {
 	if l.has("echo") && (l.kind == line.TCP || l.kind == line.UART) {
 		b.badKey(l.at("echo"), "", `"echo" is for Modbus on a bus: lines of kind %q have none to remove`, l.kind)
 	}
-}
-
-// stableName gives a name of a port that stays with its adapter, "" if there
-// is none on this machine now.
-func stableName(port string) string {
-	for _, dir := range []string{"/dev/serial/by-id/*", "/dev/serial/by-path/*"} {
-		names, _ := filepath.Glob(dir) // fails on a bad pattern only
-		for _, name := range names {
-			if real, err := filepath.EvalSymlinks(name); err == nil && real == port {
-				return name
-			}
-		}
-	}
-	return ""
 }
