@@ -29,9 +29,6 @@ const (
 const (
 	// settleLimit bounds the wait for a line to fall silent.
 	settleLimit = 300 * time.Millisecond
-	// wakeUp is what a sleep takes longer than asked; the read after it waits
-	// for the rest.
-	wakeUp = 100 * time.Microsecond
 	// fifo is how many characters a UART may hold back before it hands them
 	// over, with a margin.
 	fifo = 20
@@ -263,6 +260,7 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 	early := have                  // came before the request
 	l.kept = l.kept[:0]
 	began, hurried := sent, false
+	slept := 0 // through to that byte
 	// Noise must not keep a request alive: whatever comes, this is the end.
 	hard := deadline.Add(l.longest)
 	for {
@@ -297,9 +295,11 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 				until = deadline // a network knows no pauses
 			} else if l.cfg.Kind == UART {
 				until = later(deadline, until) // nor do those who write text
-			} else if have > 0 && missing > time.Millisecond && total-begun > 1 {
-				// Nothing is to be learned before the rest can be there.
-				pause(min(missing-wakeUp, time.Until(hard)))
+			} else if end := skip + total; have > 0 && missing > time.Millisecond && total-begun > 1 && end != slept {
+				// Nothing is to be learned before the rest can be there. Once is
+				// enough: what is late then comes at any moment.
+				slept = end
+				pause(min(missing, time.Until(hard)))
 			}
 		}
 		n, err := c.read(l.buf[have:], earlier(until, hard))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"sluice/adapters"
@@ -98,18 +99,23 @@ func (d *device) probeTimeout() time.Duration {
 }
 
 // briefly is the usual wait for a sign of life. A device never seen is
-// expected to be as fast as the others on the line.
+// expected to be as fast as the others on the line usually are.
 func (d *device) briefly() time.Duration {
-	longest := d.learned
-	if longest == 0 {
+	wait := d.learned
+	if wait == 0 {
+		var others []time.Duration
 		for _, other := range d.poller.devices {
-			longest = max(longest, other.learned)
+			if other.learned > 0 {
+				others = append(others, other.learned)
+			}
 		}
+		if len(others) == 0 {
+			return d.poller.cfg.Timeout
+		}
+		slices.Sort(others)
+		wait = others[len(others)/2]
 	}
-	if longest == 0 {
-		return d.poller.cfg.Timeout
-	}
-	return min(longest, d.poller.cfg.Timeout)
+	return min(wait, d.poller.cfg.Timeout)
 }
 
 // ask reads q, behind a fence where one is needed.

@@ -390,3 +390,32 @@ func TestLongReadLeavesRoomForAFrequentOne(t *testing.T) {
 		t.Errorf("picked %+v", b)
 	}
 }
+
+// However many devices are away, to look for them takes no more than a 20th of
+// the line, and a few are looked for within 5 s.
+func TestDeadDevicesTakeATwentiethOfTheLine(t *testing.T) {
+	for _, dead := range []int{1, 2, 10, 100} {
+		p := &Poller{cfg: line.Config{Timeout: 300 * ms}}
+		start := time.Now()
+		for range dead {
+			p.devices = append(p.devices, &device{poller: p, state: offline, learned: 40 * ms, probe: start.Add(firstProbe)})
+		}
+		took, longest := time.Duration(0), time.Duration(0)
+		now, end := start, start.Add(time.Hour)
+		for now.Before(end) {
+			next := slices.MinFunc(p.devices, func(a, b *device) int { return a.probe.Compare(b.probe) })
+			now = later(now, next.probe)
+			spent := next.probeTimeout()
+			next.probes++
+			took, now = took+spent, now.Add(spent)
+			next.pause(now)
+			longest = max(longest, next.probe.Sub(now))
+		}
+		if share := float64(took) / float64(now.Sub(start)); share > 0.051 {
+			t.Errorf("%d dead devices take %.1f %% of the line", dead, 100*share)
+		}
+		if dead <= 2 && longest > 5*time.Second {
+			t.Errorf("%d dead devices are looked for after %v", dead, longest)
+		}
+	}
+}

@@ -143,10 +143,9 @@ func (d *device) goOffline(reason string, now time.Time) {
 }
 
 const (
-	firstProbe   = 500 * time.Millisecond
-	steadyProbe  = 4500 * time.Millisecond // a device that returns is noticed within 5 s
-	longestProbe = 30 * time.Second
-	probeShare   = 20 // all dead devices together take a 20th of the time of the line
+	firstProbe  = 500 * time.Millisecond
+	steadyProbe = 4500 * time.Millisecond // a device that returns is noticed within 5 s
+	probeShare  = 20                      // all dead devices together take a 20th of the time of the line
 )
 
 // pause sets when an offline device is asked next.
@@ -161,5 +160,5 @@ func (d *device) pause(now time.Time) {
 	// What a probe takes on the average: of each eight one waits in full.
 	probe := (7*d.briefly() + d.poller.cfg.Timeout) / 8
 	fair := time.Duration(dead*probeShare) * probe
-	d.probe = now.Add(min(max(backoff, fair), longestProbe))
+	d.probe = now.Add(max(backoff, fair))
 }
