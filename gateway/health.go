@@ -231,6 +231,7 @@ func (h *health) lines() []web.Line {
 		if p := h.g.pollers[s.Name]; p != nil {
 			for _, d := range p.Stats() {
 				w.Exceptions += d.Exceptions
+				w.Skipped += d.Skipped
 			}
 		}
 		if door := h.g.doors[s.Name]; door != nil {

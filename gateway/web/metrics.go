@@ -62,6 +62,7 @@ var (
 	lineLoad     = gauge("line_busy_ratio", "Share of time in which the wire is busy.", "line")
 	lineRequests = counter("line_requests_total", "Requests sent on the line.", "line")
 	lineErrors   = counter("line_errors_total", "Requests without a good answer, by cause.", "line", "cause")
+	lineSkipped  = counter("line_skipped_reads_total", "Reads dropped because their next was due already.", "line")
 	lineGarbage  = counter("line_stray_bytes_total", "Bytes received outside any frame.", "line")
 	lineReopens  = counter("line_reopens_total", "Times the line was opened again after it was lost.", "line")
 	lineClients  = gauge("line_share_clients", "Other masters connected to the line's door.", "line")
@@ -183,6 +184,7 @@ func collectLine(put putFunc, l Line) {
 	put(lineErrors, float64(l.Timeouts), l.Name, "timeout")
 	put(lineErrors, float64(l.CRCErrors), l.Name, "crc")
 	put(lineErrors, float64(l.Exceptions), l.Name, "exception")
+	put(lineSkipped, float64(l.Skipped), l.Name)
 	put(lineGarbage, float64(l.GarbageBytes), l.Name)
 	put(lineReopens, float64(l.Reopens), l.Name)
 	if s := l.Share; s != nil {

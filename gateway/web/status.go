@@ -49,6 +49,7 @@ type Line struct {
 	Timeouts     uint64  `json:"timeouts"`
 	CRCErrors    uint64  `json:"crc_errors"`
 	Exceptions   uint64  `json:"exceptions"`
+	Skipped      uint64  `json:"skipped"`       // reads dropped because their next was due already
 	GarbageBytes uint64  `json:"garbage_bytes"` // received outside any frame
 	Reopens      uint64  `json:"reopens"`
 	// Driver is what the port's driver counts; nil where it counts nothing.

@@ -217,6 +217,7 @@ func lineCard(l Line) card {
 	f.count("Timeouts", l.Timeouts, false)
 	f.count("CRC errors", l.CRCErrors, false)
 	f.count("Exceptions", l.Exceptions, false)
+	f.count("Skipped reads", l.Skipped, false)
 	f.count("Stray bytes", l.GarbageBytes, false)
 	f.count("Reopened", l.Reopens, true)
 	if l.Share != nil {
