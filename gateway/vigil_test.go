@@ -69,11 +69,15 @@ func newControl(t *testing.T, dir string, keep bool, upstreams ...func() time.Ti
 	c := &control{t: t}
 	log := slog.New(slog.DiscardHandler)
 	var err error
-	if c.store, err = store.Open(store.Options{Dir: dir, Log: log}); err != nil {
+	m := newToyMachine()
+	m.began = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when a bubble begins: it outlives the gateway
+	clock := newClock(m, true, log)
+	if c.store, err = store.Open(store.Options{Dir: dir, Log: log, Clock: clock}); err != nil {
 		t.Fatal(err)
 	}
+	clock.recall(c.store.Known())
 	b := mqttcore.New(mqttcore.Config{}, c.store, log)
-	c.commands = newCommands(b, newClock(newToyMachine(), true, log), log)
+	c.commands = newCommands(b, clock, log)
 	c.answerFor("d")
 	c.worker = c.device(&c.plant, keep, 30*time.Second)
 	for _, name := range []string{"heater", "fan"} {
@@ -340,6 +344,46 @@ func TestCommandsOverAStop(t *testing.T) {
 		c.send("heater", `{"value":"off","id":"a"}`)
 		c.said("an id of before", true, `"id":"a"`, `"value":true`)
 		c.wrote("an id of before", "fan=true")
+	})
+}
+
+// A command that grew too old while the gateway was off is not carried out.
+func TestCommandTooOldAfterAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		c := newControl(t, dir, true)
+		c.plant.absent(true, c.worker)
+		c.send("fan", `{"value":"on","id":"old"}`)
+		pass(5 * time.Second)
+		c.stop()
+		pass(time.Minute)
+		c = newControl(t, dir, true)
+		c.said("after the start", false, `"id":"old"`, "command is 1m5s old, over the limit of 30s")
+		c.wrote("after the start")
+	})
+}
+
+// What comes twice while the first waits gets its result, too; no more of it
+// waits than there is room for.
+func TestTwinsOfACommandThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newControl(t, t.TempDir(), true)
+		c.plant.absent(true, c.worker)
+		for range 1 + twinsLimit {
+			c.send("fan", `{"value":"on","id":"twin"}`)
+		}
+		if n := len(c.results()); n != 0 {
+			t.Errorf("%d results while it waits", n)
+		}
+		c.send("fan", `{"value":"on","id":"twin"}`)
+		c.said("one too many", false, "too many wait for its result")
+		c.plant.absent(false, c.worker)
+		pass(time.Second)
+		c.wrote("when it is back", "fan=true")
+		if n := len(c.results()); n != 1+1+twinsLimit {
+			t.Errorf("%d results", n)
+		}
+		c.said("when it is back", true, `"id":"twin"`)
 	})
 }
 
