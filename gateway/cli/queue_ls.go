@@ -125,7 +125,7 @@ func listQueues(folder string, i *store.Inspection) (*queueList, error) {
 	}
 	for _, q := range queues {
 		s := queueSession{
-			Session: q.ID, User: q.User, Queued: q.Queued, Bytes: q.Bytes, OldestSeconds: q.Oldest.Seconds(),
+			Session: q.ID, Queued: q.Queued, Bytes: q.Bytes, OldestSeconds: q.Oldest.Seconds(),
 			InFlight: q.InFlight, Appended: q.Appended, Delivered: q.Delivered, Dropped: q.Dropped,
 			Connected: q.Connected, AwaySeconds: q.Away.Seconds(), Subscriptions: []queueSubscription{},
 		}
@@ -134,6 +134,9 @@ func listQueues(folder string, i *store.Inspection) (*queueList, error) {
 		}
 		of := ownerOf(q.Client)
 		s.Kind, s.Name, s.Lane = of.kind, of.name, of.lane
+		if of.kind == "client" { // the others have a note there
+			s.User = q.User
+		}
 		for _, sub := range q.Subs {
 			s.Subscriptions = append(s.Subscriptions, queueSubscription{sub.Filter, sub.Options & 3})
 		}
