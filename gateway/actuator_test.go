@@ -29,7 +29,7 @@ func newActuators(t *testing.T, keys, heater string) *actuators {
 		return sim.PointConfig{Name: name, Table: table, Address: address, Writable: true, Wave: sim.Wave{Shape: sim.Const}}
 	}
 	a.field = simulate(t, sim.LineConfig{Name: "bus", Kind: "rtu", Link: link, Baud: 115200, Slaves: []sim.SlaveConfig{{
-		Unit: 2, Points: []sim.PointConfig{hold("heater", "coil", 0), hold("fan", "coil", 1), hold("valve", "holding", 10)},
+		Unit: 2, Points: []sim.PointConfig{hold("heater", "coil", 0), hold("fan", "coil", 1), hold("valve", "holding", 10), hold("mode", "holding", 11)},
 	}}})
 	a.slave = a.field.Slave("bus", 2)
 	a.site = newSite(t, fmt.Sprintf(`
@@ -56,6 +56,7 @@ every = "100ms"
   heater = { coil = 0, write = "verify"%s }
   fan    = { coil = 1, write = "plain", fc = 15 }
   valve  = { holding = 10, write = "verify", min = 0, max = 100, fc = 16 }
+  mode   = { holding = 11, write = "verify", map = { 0 = "off", 1 = "Auto", 2 = "manual" }, safe = "off", safe_after = "1d" }
 `, a.port, link, keys, heater))
 	return a
 }
@@ -145,6 +146,10 @@ func TestCommandForms(t *testing.T) {
 		{"valve", "400", "100", "", 100, nil},
 		{"valve", "-1", "0", "", 0, nil},
 		{"valve", "wide open", "null", "not a number", 0, nil},
+		{"mode", "auto", `"Auto"`, "", 1, nil},
+		{"mode", `{"value":"manual"}`, `"manual"`, "", 2, nil},
+		{"mode", "off", `"off"`, "", 0, nil},
+		{"mode", "sleep", "null", "words of the point", 0, nil},
 		{"nothing", "1", "null", "no point here", 0, nil},
 	} {
 		a.set(c.point, c.payload, c.args...)

@@ -36,7 +36,9 @@ func writeBench(t *testing.T) (*field, *slave, *record, *Poller) {
 	temp.Scale = 0.1
 	flow := writable(on("d", "flow", Holding, 2, F32), Verify)
 	flow.Order = CDAB
-	p, _ := start(t, f.rtu(), r, DeviceConfig{Name: "d", Unit: 1, Every: 10 * time.Millisecond, Points: []PointConfig{
+	cfg := f.rtu()
+	cfg.Timeout = 500 * time.Millisecond // a busy machine is not what is tested
+	p, _ := start(t, cfg, r, DeviceConfig{Name: "d", Unit: 1, Every: 10 * time.Millisecond, Points: []PointConfig{
 		valve, temp, flow, writable(on("d", "heater", Coil, 0, Bool), Verify), writable(on("d", "fan", Coil, 1, Bool), Plain),
 		on("d", "fixed", Holding, 4, U16),
 	}})
