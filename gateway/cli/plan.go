@@ -79,7 +79,8 @@ type plannedRead struct {
 	Count    int      `json:"count"`
 	Unwanted int      `json:"unwanted"` // of the count, what belongs to no point
 	WireMS   float64  `json:"wire_ms"`
-	EveryMS  float64  `json:"every_ms"` // 0: as often as the line allows
+	EveryMS  float64  `json:"every_ms"`       // 0: as often as the line allows
+	Once     bool     `json:"once,omitempty"` // each time the device comes online, and never else
 	Points   []string `json:"points"`
 
 	every time.Duration
@@ -108,9 +109,13 @@ func planLine(l *config.Line, plan modbus.Plan) plannedLine {
 	}
 	for _, r := range plan.Reads {
 		out.Registers += r.Count
+		once := r.Every == modbus.Once
+		if once {
+			r.Every = 0
+		}
 		out.Reads = append(out.Reads, plannedRead{
 			Device: r.Device, Unit: r.Unit, Table: r.Table.String(), Address: r.Address, Count: r.Count, Unwanted: r.Unwanted,
-			WireMS: milliseconds(r.Wire), EveryMS: milliseconds(r.Every), Points: r.Points, every: r.Every,
+			WireMS: milliseconds(r.Wire), EveryMS: milliseconds(r.Every), Once: once, Points: r.Points, every: r.Every,
 		})
 	}
 	return out
@@ -133,7 +138,10 @@ func printPlan(w io.Writer, lines []plannedLine) error {
 		fmt.Fprintln(table, "  device\tunit\tread\tcount\tunwanted\twire ms\tevery\tpoints")
 		for _, r := range l.Reads {
 			every := "always"
-			if r.every > 0 {
+			switch {
+			case r.Once:
+				every = "once"
+			case r.every > 0:
 				every = r.every.String()
 			}
 			fmt.Fprintf(table, "  %s\t%d\t%s %d\t%d\t%d\t%.1f\t%s\t%s\n",
