@@ -188,6 +188,24 @@ func (t Type) Wrap(v Value) Value {
 	return t.Decode(b[:])
 }
 
+// Sentinel gives the raw value that v of a configuration stands for: 65535 and
+// -1 are one for 16 bits, and a number with a point is the nearest that the
+// device can mean.
+func (t Type) Sentinel(v Value, f Field) Value {
+	switch {
+	case f.Bits > 0:
+		return f.Of(f.Put(Int(0), v))
+	case t.Integer():
+		return t.Wrap(v)
+	case t.Float():
+		raw := make([]byte, t.Bytes())
+		if t.Encode(v, raw) == nil {
+			return t.Decode(raw)
+		}
+	}
+	return v
+}
+
 // whole gives a number as a whole one, rounded; false where it is none, or
 // none that 64 bits hold.
 func (v Value) whole() (Value, bool) {

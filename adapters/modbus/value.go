@@ -2,7 +2,6 @@ package modbus
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"sluice/adapters"
@@ -36,27 +35,9 @@ func newPoint(c PointConfig) *point {
 		p.Type = p.Type.Unsigned() // its bits alone matter
 	}
 	for _, v := range c.Bad {
-		p.Bad = append(p.Bad, p.sentinel(v))
+		p.Bad = append(p.Bad, p.Type.Sentinel(v, p.Field))
 	}
 	return p
-}
-
-// sentinel gives the raw value that v of the configuration stands for: 65535
-// and -1 are one for 16 bits, and a number with a point is the nearest that the
-// device can mean.
-func (p *point) sentinel(v adapters.Value) adapters.Value {
-	switch {
-	case p.Field.Bits > 0:
-		return p.Field.Of(p.Field.Put(adapters.Int(0), v))
-	case p.Type.Integer():
-		return p.Type.Wrap(v)
-	case p.Type.Float():
-		raw := make([]byte, p.Type.Bytes())
-		if p.Type.Encode(v, raw) == nil {
-			return p.Type.Decode(raw)
-		}
-	}
-	return v
 }
 
 // question is the read of this point alone.
@@ -72,7 +53,7 @@ func (p *point) decode(q question, data []byte) (adapters.Value, adapters.Qualit
 		return p.Apply(adapters.Bool(data[at/8]>>(at%8)&1 != 0), p.Point.Names)
 	}
 	raw := p.Field.Of(p.raw(data[2*at : 2*(at+p.Width())]))
-	if p.Bit && !slices.Contains(p.Bad, raw) {
+	if p.Bit {
 		raw = adapters.Bool(raw == adapters.Int(1))
 	}
 	return p.Apply(raw, p.Point.Names)

@@ -59,6 +59,8 @@ type Binary struct {
 	At    int // from the first byte of the frame, marks included
 	Type  adapters.Type
 	Order adapters.Order // of the bytes of a type of two, four or eight
+	Field adapters.Field // bits of the number to take instead of all; one bit is a bool if Bit
+	Bit   bool
 }
 
 // Size is how many bytes the number takes; a bool is one.
@@ -79,7 +81,11 @@ func (b Binary) value(frame []byte) (v adapters.Value, ok bool) {
 	if len(raw)%2 == 0 {
 		b.Order.Arrange(raw, frame[b.At:b.At+len(raw)], b.Type)
 	}
-	return b.Type.Decode(raw), true
+	v = b.Field.Of(b.Type.Decode(raw))
+	if b.Bit {
+		v = adapters.Bool(v == adapters.Int(1))
+	}
+	return v, true
 }
 
 // DeviceConfig is one device that speaks on a UART line.
@@ -156,6 +162,8 @@ func (p PointConfig) validate(c DeviceConfig, bad func(key, format string, args 
 			bad(".at", "the point has from already")
 		case !b.Type.Known() || b.Type == adapters.TypeString || !b.Order.Known():
 			bad(".type", "type %v is not one of numbers in frames", b.Type)
+		case b.Field.Bits > 0 && (!b.Type.Integer() || int(b.Field.Shift+b.Field.Bits) > 8*b.Type.Bytes()):
+			bad(".bits", "a value of type %v has no bits %d to %d", b.Type, b.Field.Shift, b.Field.Shift+b.Field.Bits-1)
 		case b.At < 0 || b.At+b.Size() > longestLine || c.Length > 0 && b.At+b.Size() > c.Length:
 			bad(".at", "a value of %d bytes at %d is not inside the frame", b.Size(), b.At)
 		}

@@ -231,3 +231,26 @@ func TestPolledDeviceWithSilence(t *testing.T) {
 	b.say("\x00\x00\x00\x00\x00\x04\x04")
 	r.next("d: online", "pm1=0.4")
 }
+
+func TestBitsOfFrames(t *testing.T) {
+	frame := []byte{0x42, 0xA5, 0x80, 0x00}
+	for want, b := range map[string]Binary{
+		"true":    {At: 1, Type: adapters.TypeU8, Field: adapters.Field{Shift: 7, Bits: 1}, Bit: true},
+		"false":   {At: 1, Type: adapters.TypeU8, Field: adapters.Field{Shift: 1, Bits: 1}, Bit: true},
+		"2":       {At: 1, Type: adapters.TypeI8, Field: adapters.Field{Shift: 4, Bits: 2}},
+		"invalid": {At: 2, Type: adapters.TypeI16},
+	} {
+		c := PointConfig{Point: &adapters.Point{Name: "p"}, Binary: &b, Mapping: adapters.Mapping{Decimals: -1, Bad: []adapters.Value{adapters.Int(0x8000)}}}
+		if want != "invalid" {
+			c.Bad = nil
+		}
+		v, quality, ok := newPoint(c, nil).find(frame, nil)
+		got := v.String()
+		if quality != adapters.Good {
+			got = quality.String()
+		}
+		if !ok || got != want {
+			t.Errorf("%+v is %s, want %s", b, got, want)
+		}
+	}
+}

@@ -28,6 +28,12 @@ func newPoint(c PointConfig, match *regexp.Regexp) *point {
 	if c.Expect != "" {
 		p.expect, _ = regexp.Compile(c.Expect) // checked by Validate
 	}
+	if b := c.Binary; b != nil {
+		p.Bad = nil
+		for _, v := range c.Bad {
+			p.Bad = append(p.Bad, b.Type.Sentinel(v, b.Field))
+		}
+	}
 	return p
 }
 

@@ -209,7 +209,7 @@ func (b *binder) uartDevice(d *rawDevice, l *rawLine) *uart.DeviceConfig {
 		}
 		wrong := modbusPointKeys
 		if p.has("at") {
-			wrong = slices.DeleteFunc(slices.Clone(wrong), func(k string) bool { return k == "type" || k == "order" })
+			wrong = slices.DeleteFunc(slices.Clone(wrong), func(k string) bool { return slices.Contains(binaryPointKeys, k) })
 		}
 		b.checkPlace(p.node, d.title(), l.kind, wrong, uartPointKeys)
 		c.Points = append(c.Points, b.uartPoint(d, p, l))

@@ -248,6 +248,9 @@ func (b *binder) binary(d *rawDevice, p *rawPoint, l *rawLine) *uart.Binary {
 	if p.has("order") {
 		place.Order = p.order
 	}
+	place.Field, place.Bit = p.field()
+	b.checkBits(p, "", place.Type)
+	b.checkMeaning(p, place.Type)
 	switch {
 	case !b.fine(p.path, l.at("frame")):
 		return nil

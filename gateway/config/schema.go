@@ -381,5 +381,6 @@ var (
 	uartDeviceKeys   = []string{"stale", "match", "request"}
 	modbusPointKeys  = []string{"coil", "discrete", "input", "holding", "type", "length", "order", "bit", "bits", "every", "priority", "write", "fc"}
 	uartPointKeys    = []string{"from", "at", "send", "expect", "timeout"}
+	binaryPointKeys  = []string{"type", "order", "bit", "bits"} // those of Modbus that numbers in frames have, too
 	exprPointKeys    = []string{"expr", "unit", "decimals", "map", "range", "deadband", "heartbeat", "class", "topic", "retain", "qos"}
 )
