@@ -203,8 +203,9 @@ func (d *device) askOnce(c *line.Conn, q question, timeout time.Duration) ([]byt
 		d.recent.add(q, data)
 		d.poller.client.candor.answered()
 	case errors.Is(err, line.ErrClosed) || errors.As(err, new(Exception)):
-	case errors.As(err, &frame) && frame.Fault != line.Mismatch && d.overdue(begin, q):
-		// An answer came, though broken.
+	case errors.As(err, &frame) && frame.Fault == line.Checksum && d.replays == 0 && d.overdue(begin, q):
+		// An answer came, though broken. Where it only broke off, or answers
+		// are sent twice, more of it may come.
 	default:
 		d.debts.add(q, time.Now())
 		d.suspect(err)

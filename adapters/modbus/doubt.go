@@ -13,9 +13,9 @@ import (
 // answer again. Neither can be told from a frame alone.
 
 const (
-	trustAfter = 150       // answers of a line until its devices are taken to be honest
-	grudge     = time.Hour // for how long they are not, once one has answered in another's name
-	standAside = 20 * time.Millisecond
+	trustAfter = 150                   // answers of a line until its devices are taken to be honest
+	grudge     = time.Hour             // for how long they are not, once one has answered in another's name
+	standAside = 20 * time.Millisecond // until it is looked again whether another device has answered
 )
 
 // candor is how far the devices of a line are to be trusted to answer in
@@ -139,4 +139,5 @@ func (d *device) read(c *line.Conn, b *block, timeout time.Duration) ([]byte, er
 	return nil, errOwing
 }
 
+// confirmations is how often a block is asked until it is left for later.
 const confirmations = 4

@@ -11,8 +11,9 @@ import (
 // comes later than that. So the questions that a device still owes an answer
 // to are remembered. While there are any, another question whose answer would
 // look the same is not asked; a fence goes before it, a question whose answer
-// looks unlike all of them. A device answers in order: once the fence has been
-// answered, nothing older can come.
+// looks unlike all of them, also if the device errs in the function or by one
+// register as well. A device answers in order: once the fence has been
+// answered, nothing older can come. See doubt.go for what this cannot tell.
 
 // debtLife is how long an answer may be late.
 const debtLife = 10 * time.Second
@@ -26,8 +27,8 @@ type debts struct {
 
 const mostDebts = 8
 
-// looksLike reports whether an answer to the one can pass for the other's,
-// even if the device errs in the function or by one register as well.
+// looksLike reports whether an answer to the one can pass for the other's, or
+// almost.
 func (q question) looksLike(other question) bool {
 	apart := q.size() - other.size()
 	return q.bits() == other.bits() && max(apart, -apart) <= q.width()
