@@ -234,6 +234,10 @@ func (h *health) lines() []web.Line {
 				w.Skipped += d.Skipped
 			}
 		}
+		if tap := h.g.taps[s.Name]; tap != nil {
+			heard, noise := tap.Overheard()
+			w.Requests, w.Timeouts, w.CRCErrors, w.Exceptions, w.GarbageBytes = heard.Requests, heard.Timeouts, heard.BadFrames, heard.Exceptions, noise
+		}
 		if door := h.g.doors[s.Name]; door != nil {
 			w.Share = share(door.Stats())
 		}
@@ -252,12 +256,17 @@ func share(s modbus.DoorStats) *web.Share {
 
 func (h *health) devices() []web.Device {
 	measured := map[string]web.Device{}
+	var masters []modbus.DeviceStats
 	for _, p := range h.g.pollers {
-		for _, d := range p.Stats() {
-			measured[d.Name] = web.Device{
-				OK: d.Answers, Timeouts: d.Timeouts, CRCErrors: d.BadFrames, Exceptions: d.Exceptions,
-				LastOK: h.g.clock.at(d.LastAnswer), P50Seconds: d.P50.Seconds(), P99Seconds: d.P99.Seconds(),
-			}
+		masters = append(masters, p.Stats()...)
+	}
+	for _, t := range h.g.taps {
+		masters = append(masters, t.Stats()...)
+	}
+	for _, d := range masters {
+		measured[d.Name] = web.Device{
+			OK: d.Answers, Timeouts: d.Timeouts, CRCErrors: d.BadFrames, Exceptions: d.Exceptions,
+			LastOK: h.g.clock.at(d.LastAnswer), P50Seconds: d.P50.Seconds(), P99Seconds: d.P99.Seconds(),
 		}
 	}
 	for _, u := range h.g.listeners {

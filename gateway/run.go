@@ -102,6 +102,7 @@ type gateway struct {
 	lines      []*line.Line
 	pollers    map[string]*modbus.Poller // by line
 	doors      map[string]*modbus.Door   // by line
+	taps       map[string]*modbus.Tap    // by line
 	listeners  map[string]*uart.Listener // by line
 	readings   *readings
 	commands   *commands
@@ -117,7 +118,7 @@ type gateway struct {
 func newGateway(cfg *config.Config, m machine, b *board, log *slog.Logger) (*gateway, error) {
 	g := &gateway{
 		cfg: cfg, log: log, board: b, started: time.Now(),
-		pollers: map[string]*modbus.Poller{}, doors: map[string]*modbus.Door{}, listeners: map[string]*uart.Listener{},
+		pollers: map[string]*modbus.Poller{}, doors: map[string]*modbus.Door{}, taps: map[string]*modbus.Tap{}, listeners: map[string]*uart.Listener{},
 	}
 	var err error
 	if g.watchdog, err = newWatchdog(log); err != nil {
@@ -185,6 +186,9 @@ func newGateway(cfg *config.Config, m machine, b *board, log *slog.Logger) (*gat
 		if u := g.listeners[l.Config().Name]; u != nil {
 			devices = append(devices, u)
 		}
+		if t := g.taps[l.Config().Name]; t != nil {
+			devices = append(devices, t)
+		}
 		if d := g.doors[l.Config().Name]; d != nil {
 			devices = append(devices, d)
 		}
@@ -209,7 +213,9 @@ func (g *gateway) addLine(lc *config.Line) {
 			talkers = append(talkers, *d.UART)
 		}
 	}
-	if len(masters) > 0 || lc.Share.Listen != "" {
+	if lc.Listen {
+		g.taps[lc.Name] = modbus.NewTap(l, masters, g.readings, g.log)
+	} else if len(masters) > 0 || lc.Share.Listen != "" {
 		g.pollers[lc.Name] = modbus.NewPoller(l, masters, g.readings, g.log)
 	}
 	if lc.Share.Listen != "" {

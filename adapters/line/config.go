@@ -59,6 +59,8 @@ type Config struct {
 	// Timeout is the longest wait for the first byte of an answer, counted
 	// from the end of the request on the wire; 10 ms to 60 s.
 	Timeout time.Duration
+	// Listen keeps the line silent: nothing is ever sent. Of kind rtu only.
+	Listen bool
 	// Retries is how often an unanswered request is repeated before its
 	// device counts as away; 0 to 10. The line itself repeats nothing.
 	Retries int
@@ -106,6 +108,9 @@ func (c Config) Validate() error {
 		}
 	default:
 		bad("kind", "unknown kind %q; use rtu, ascii, tcp, rtu-tcp, ascii-tcp or uart", c.Kind)
+	}
+	if c.Listen && c.Kind != RTU {
+		bad("listen", "only lines of kind rtu can be listened to")
 	}
 	if c.Timeout < 10*time.Millisecond || c.Timeout > time.Minute {
 		bad("timeout", "timeout %v is outside 10ms to 1m", c.Timeout)

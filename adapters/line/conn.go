@@ -141,6 +141,9 @@ func (c *Conn) lost(err error) error {
 // away what came in meanwhile: it answers nothing that is still asked.
 func (c *Conn) settle() error {
 	l := c.line
+	if l.cfg.Listen {
+		return ErrListenOnly
+	}
 	if l.broken != nil {
 		return c.lost(l.broken)
 	}

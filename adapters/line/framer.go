@@ -36,6 +36,9 @@ var ErrClosed = errors.New("line is not open")
 // been told to end.
 var ErrStopped = errors.New("the gateway stops")
 
+// ErrListenOnly tells that nothing is sent on a line that is only listened to.
+var ErrListenOnly = errors.New("the line is only listened to")
+
 // ErrTimeout tells that no usable answer came in time.
 var ErrTimeout = errors.New("no answer")
 

@@ -135,7 +135,8 @@ func (l *Line) Stats() Stats {
 // several may ask.
 func (l *Line) OnState(fn func(open bool, reason string)) { l.states = append(l.states, fn) }
 
-// Listen takes what comes in unasked on a UART line. fn runs on the owner
+// Listen takes what comes in unasked on a UART line, or on one that is only
+// listened to. fn runs on the owner
 // goroutine, as jobs do, and must not block nor keep chunk. fresh marks the
 // first chunk after the port was opened: it may begin anywhere. Call it
 // before Run; several may listen.
@@ -358,7 +359,7 @@ const idleLook = time.Second
 
 // idle waits for something to do.
 func (l *Line) idle(ctx context.Context) error {
-	if len(l.ears) > 0 && l.cfg.Kind == UART {
+	if len(l.ears) > 0 && (l.cfg.Kind == UART || l.cfg.Listen) {
 		err := l.wire.idle(l.lanes.alarm, idleLook)
 		l.lanes.calm()
 		if err != nil {
@@ -384,7 +385,7 @@ func (l *Line) idle(ctx context.Context) error {
 	return nil
 }
 
-// hear hands what has come in on a UART to those who listen.
+// hear hands what has come in unasked to those who listen.
 func (l *Line) hear() error {
 	for {
 		n, err := l.wire.pending()
@@ -394,8 +395,12 @@ func (l *Line) hear() error {
 		if n, err = l.wire.read(l.buf[:], time.Time{}); err != nil || n == 0 {
 			return err
 		}
+		at := time.Now()
 		l.heard(n)
-		l.tell(l.buf[:n], time.Now())
+		if l.cfg.Listen {
+			l.meter.overheard(at, time.Duration(n)*l.cfg.Serial.CharTime())
+		}
+		l.tell(l.buf[:n], at)
 		if n < len(l.buf) {
 			return nil // jobs may wait; the rest makes the next wait end at once
 		}

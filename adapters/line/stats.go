@@ -153,6 +153,13 @@ func (m *meter) exchanged(begin, end time.Time, silence time.Duration, err error
 	}
 }
 
+// overheard counts the time that others took on the wire.
+func (m *meter) overheard(end time.Time, d time.Duration) {
+	m.mu.Lock()
+	m.occupied(end, d)
+	m.mu.Unlock()
+}
+
 func (m *meter) occupied(end time.Time, d time.Duration) {
 	m.stats.Busy += d
 	second := int64(end.Sub(m.start) / time.Second)

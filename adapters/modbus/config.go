@@ -108,6 +108,7 @@ type DeviceConfig struct {
 	Every        time.Duration // period of its points; 0: as often as the line allows
 	Delay        time.Duration // silence the device needs between two requests
 	MaxRegisters int           // most registers in one read, 1 to 125; 0 means 125
+	Stale        time.Duration // where a Tap listens: silence after which it is offline; not 0 there
 	Points       []PointConfig
 }
 

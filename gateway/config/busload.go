@@ -10,6 +10,9 @@ const highLoad = 0.7
 
 // Plan gives what will be asked on a Modbus line, and what it costs.
 func (c *Config) Plan(l *Line) modbus.Plan {
+	if l.Listen {
+		return modbus.Plan{} // nothing
+	}
 	var devices []modbus.DeviceConfig
 	for _, d := range c.DevicesOn(l.Name) {
 		if d.Modbus != nil {

@@ -38,7 +38,11 @@ func (b *binder) buildDevices(f *rawFile, cfg *Config) {
 			b.badKey(d.at("use"), "", `"use" is for devices on a Modbus line: the line of %s is of kind %q`, d.title(), l.kind)
 			continue
 		}
-		b.checkPlace(d.node, d.title(), l.kind, modbusDeviceKeys, uartDeviceKeys)
+		onUART := uartDeviceKeys
+		if l.listen {
+			onUART = slices.DeleteFunc(slices.Clone(onUART), func(k string) bool { return k == "stale" }) // what is only listened to is, too
+		}
+		b.checkPlace(d.node, d.title(), l.kind, modbusDeviceKeys, onUART)
 		if l.kind == line.UART {
 			out.UART = b.uartDevice(d, l)
 		} else {
@@ -146,6 +150,10 @@ func (b *binder) modbusDevice(d *rawDevice, l *rawLine) *modbus.DeviceConfig {
 		}
 		b.checkPlace(p.node, d.title(), l.kind, modbusPointKeys, uartPointKeys)
 		c.Points = append(c.Points, b.modbusPoint(d, p))
+	}
+	if l.listen {
+		c.Stale = d.stale
+		b.checkListened(d, l)
 	}
 	b.checkOverlap(d, c)
 	return c

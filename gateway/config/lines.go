@@ -36,6 +36,7 @@ func (b *binder) buildLines(f *rawFile, cfg *Config) {
 		if l.has("gap") && l.kind == line.UART {
 			b.badKey(l.at("gap"), "", `"gap" is for registers: %s has none`, l.title())
 		}
+		b.buildListen(l, &out)
 		b.buildShare(f, l, &out, doors)
 		cfg.Lines = append(cfg.Lines, out)
 	}

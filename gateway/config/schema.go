@@ -227,6 +227,7 @@ type rawLine struct {
 	echo               line.Echo
 	share              string
 	shareWrites        bool
+	listen             bool
 	frame              rawFrame
 }
 
@@ -246,6 +247,7 @@ var lineTable = table[rawLine]{
 	key("gap", gap, func(l *rawLine) *int { return &l.gap }),
 	key("share", checked(`an address such as "127.0.0.1:1502", or "" for none`, checkWebListen), func(l *rawLine) *string { return &l.share }),
 	key("share_writes", boolean, func(l *rawLine) *bool { return &l.shareWrites }),
+	key("listen", boolean, func(l *rawLine) *bool { return &l.listen }),
 	key("frame", sub(frameTable, "the frame of [[line]]", newFrame), func(l *rawLine) *rawFrame { return &l.frame }),
 }
 
