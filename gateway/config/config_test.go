@@ -77,7 +77,7 @@ func TestShipped(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the examples in its comments are wrong:\n%v", err)
 	}
-	if len(all.Upstreams) != 1 || len(all.Lines) != len(cfg.Lines)+1 {
+	if len(all.Upstreams) != 1 || len(all.Lines) != len(cfg.Lines)+2 {
 		t.Errorf("with its examples: %v", all)
 	}
 }

@@ -1,6 +1,10 @@
 package config
 
-import "sluice/adapters/line"
+import (
+	"maps"
+
+	"sluice/adapters/line"
+)
 
 // buildListen settles whether a line is only listened to.
 func (b *binder) buildListen(l *rawLine, out *Line) {
@@ -27,5 +31,35 @@ func (b *binder) checkListened(d *rawDevice, l *rawLine) {
 		if p := &d.points[i]; p.has("write") {
 			b.badKey(p.at("write"), "", "point %q can't be written: line %q is only listened to, and nothing is ever sent on it", p.name, l.name)
 		}
+	}
+}
+
+// listened reports whether the line of a device is only listened to.
+func listened(m, device map[string]any) bool {
+	for _, l := range tablesOf(m["line"]) {
+		if l["name"] == device["line"] {
+			return l["listen"] == true
+		}
+	}
+	return false
+}
+
+// readOnly takes from the points of a device what its profile says of
+// writing. What its own points say of it stays, and is told.
+func readOnly(device, own map[string]any) {
+	points, _ := device["points"].(map[string]any)
+	for name, v := range points {
+		theirs, isTable := v.(map[string]any)
+		if !isTable {
+			continue
+		}
+		theirs = maps.Clone(theirs)
+		mine, _ := own[name].(map[string]any)
+		for _, key := range []string{"write", "fc", "min", "max", "safe", "safe_after"} {
+			if _, there := mine[key]; !there {
+				delete(theirs, key)
+			}
+		}
+		points[name] = theirs
 	}
 }

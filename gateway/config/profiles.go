@@ -193,7 +193,11 @@ func (b *binder) useProfiles(m map[string]any, l *library) {
 			told[p] = true
 			b.blame(child(at, "use"))
 		default:
+			own, _ := d["points"].(map[string]any)
 			b.merge(at, d, name, p)
+			if listened(m, d) {
+				readOnly(d, own)
+			}
 			continue
 		}
 		b.blame(child(at, "points"))
