@@ -123,7 +123,7 @@ func (p *port) hasten(device string) {
 	err := os.WriteFile(timer, []byte(fmt.Sprint(latencyTimer)), 0)
 	switch {
 	case err == nil:
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS): // systemd may have made it so
 		p.note("the adapter keeps bytes for up to " + text + " ms, and this user may not change it; let udev do it: " +
 			`ACTION=="add", SUBSYSTEM=="usb-serial", DRIVER=="ftdi_sio", ATTR{latency_timer}="1"`)
 	default:

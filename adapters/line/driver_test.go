@@ -126,7 +126,7 @@ func TestFault24KernelSwitchesTheDirection(t *testing.T) {
 			if c.open != "open" {
 				return
 			}
-			if got, err := exchange(t, l, "ping", until("pong"), 0); err != nil || got != "pong" {
+			if got, err := exchange(t, l, "ping", until("pong"), patience); err != nil || got != "pong" {
 				t.Fatalf("%q, %v", got, err)
 			}
 			if name == "taken up" && c.driver.rs485.flags != rs485Enabled|rs485OnSend {
@@ -147,7 +147,7 @@ func TestFault25RTSSwitchesTheDirection(t *testing.T) {
 	run(t, l)
 	b.answer("ping", "pong")
 	begin := time.Now()
-	if got, err := exchange(t, l, "ping", until("pong"), 0); err != nil || got != "pong" {
+	if got, err := exchange(t, l, "ping", until("pong"), patience); err != nil || got != "pong" {
 		t.Fatalf("%q, %v", got, err)
 	}
 	if wire := 4 * cfg.Serial.CharTime(); time.Since(begin) < wire {
@@ -169,7 +169,7 @@ func TestPortWithoutRTS(t *testing.T) {
 	l := New(cfg, log) // a pty has no modem lines
 	run(t, l)
 	for range 2 {
-		if got, err := exchange(t, l, "ping", until("pong"), 0); err != nil || got != "pong" {
+		if got, err := exchange(t, l, "ping", until("pong"), patience); err != nil || got != "pong" {
 			t.Fatalf("%q, %v", got, err)
 		}
 	}
@@ -201,7 +201,7 @@ func TestFault05DriverCounts(t *testing.T) {
 	d := &fakeDriver{tally: tally{frame: 100, parity: 1<<31 - 1}} // of before
 	l := d.line(t, rtuConfig(b.link), quiet())
 	run(t, l)
-	if _, err := exchange(t, l, "ping", until("pong"), 0); err != nil {
+	if _, err := exchange(t, l, "ping", until("pong"), patience); err != nil {
 		t.Fatal(err)
 	}
 	d.mu.Lock()
@@ -214,7 +214,7 @@ func TestFault05DriverCounts(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%+v", l.Stats().Driver)
 		}
-		if _, err := exchange(t, l, "ping", until("pong"), 0); err != nil {
+		if _, err := exchange(t, l, "ping", until("pong"), patience); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -234,7 +234,10 @@ func TestEchoAsConfigured(t *testing.T) {
 			b := newBench(t)
 			b.answer("ping", c.reply)
 			cfg := rtuConfig(b.link)
-			cfg.Echo, cfg.Timeout = c.echo, 50*time.Millisecond
+			cfg.Echo, cfg.Timeout = c.echo, patience
+			if c.fails {
+				cfg.Timeout = 50 * time.Millisecond
+			}
 			l := New(cfg, quiet())
 			run(t, l)
 			// An answer that repeats its request, as that to a write does.

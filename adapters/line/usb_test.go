@@ -167,7 +167,7 @@ func TestFault21AdapterGetsAnotherName(t *testing.T) {
 	if s := wait(t, changes, "reopening"); s != "open" {
 		t.Fatal(s)
 	}
-	if got, err := exchange(t, l, "ping", until("pong"), 0); err != nil || got != "pong" {
+	if got, err := exchange(t, l, "ping", until("pong"), patience); err != nil || got != "pong" {
 		t.Fatalf("%q, %v", got, err)
 	}
 }

@@ -53,6 +53,9 @@ func (d *device) hear(chunk []byte, at time.Time, fresh bool) {
 	if fresh {
 		d.frames.restart()
 	}
+	if d.cfg.Request != "" && d.listener.several {
+		return // nothing shows whose late answer it is
+	}
 	d.frames.feed(chunk, at, func(content []byte) { d.frame(content, at) })
 	d.tally()
 }
@@ -67,17 +70,20 @@ func (d *device) tally() {
 
 // frame counts a frame and publishes what it says.
 func (d *device) frame(content []byte, at time.Time) {
-	matched := d.publish(content, at)
+	groups, matched := d.meant(content)
 	d.listener.mu.Lock()
-	defer d.listener.mu.Unlock()
 	s := &d.stats
 	s.Lines++
-	if !matched {
+	if matched {
+		s.Matched++
+		s.LastMatch = at
+	} else {
 		s.Unmatched++
-		return
 	}
-	s.Matched++
-	s.LastMatch = at
+	d.listener.mu.Unlock()
+	if matched {
+		d.publish(content, groups, at)
+	}
 }
 
 // meant reports whether a frame is one of this device, and gives the groups of
@@ -95,12 +101,8 @@ func (d *device) meant(content []byte) (groups []int, ok bool) {
 	return nil, false
 }
 
-// publish publishes what a frame says, and tells whether it says anything.
-func (d *device) publish(content []byte, at time.Time) bool {
-	groups, ok := d.meant(content)
-	if !ok {
-		return false
-	}
+// publish publishes what a frame of the device says.
+func (d *device) publish(content []byte, groups []int, at time.Time) {
 	d.readings = d.readings[:0]
 	good := false
 	for _, pt := range d.points {
@@ -119,7 +121,6 @@ func (d *device) publish(content []byte, at time.Time) bool {
 	if len(d.readings) > 0 {
 		d.listener.sink.Put(d.readings)
 	}
-	return true
 }
 
 // confirmed publishes the value that a confirming line names, if it names one.
@@ -179,6 +180,9 @@ func (d *device) ask(c *line.Conn, now time.Time) error {
 		d.stats.Timeouts++
 	}
 	d.listener.mu.Unlock()
+	if err != nil && d.listener.several {
+		d.listener.hush = now.Add(cfg.Timeout) // it must not pass for the next one's
+	}
 	d.due = d.due.Add(d.cfg.Every)
 	if late := now.Sub(d.due); late >= 0 { // what was missed is not made up for
 		d.due = d.due.Add((late/d.cfg.Every + 1) * d.cfg.Every)

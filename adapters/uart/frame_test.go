@@ -186,6 +186,36 @@ func TestPolledDevice(t *testing.T) {
 	}
 }
 
+// Where several devices are asked, what comes unasked is nobody's, and after an
+// answer that is missing it has time to come before the next device is asked.
+func TestNoAnswerIsTakenForAnothers(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	talker, first, second := greenhouse(0), greenhouse(0), greenhouse(0)
+	first.Name, first.Request, first.Every = "first", "A?\n", time.Hour
+	second.Name, second.Request, second.Every = "second", "B?\n", time.Hour
+	begin := time.Now()
+	u, r := start(t, b, first, second, talker)
+	if got := b.hears(); got != "A?" {
+		t.Fatalf("asked %q first", got)
+	}
+	r.until("first: no answer to its request")
+	if got := b.hears(); got != "B?" {
+		t.Fatalf("asked %q then", got)
+	}
+	if d := time.Since(begin); d < 200*time.Millisecond { // the timeout, twice
+		t.Errorf("the next device was asked after %v", d)
+	}
+	b.say("T=2\n")
+	r.next("second: online", "temp=2")
+	b.say("the end of a line\nT=9\n")
+	r.until("g: online")
+	// The talker hears last: the others have heard it by now.
+	if s := u.Stats(); s[0].Matched != 0 || s[1].Matched != 1 {
+		t.Errorf("frames taken: %d and %d", s[0].Matched, s[1].Matched)
+	}
+}
+
 // until waits until something happens, whatever else does before.
 func (r *record) until(want string) {
 	r.t.Helper()

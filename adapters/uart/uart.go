@@ -23,7 +23,11 @@ type Listener struct {
 	devices []*device
 	ready   chan struct{}
 	once    sync.Once
-	wake    chan struct{} // holds one: the line was opened
+	wake    chan struct{} // holds one: the line was opened, or a silence is to be watched
+	several bool          // more than one device is asked: an answer may be another's
+
+	// of the line's owner goroutine
+	hush time.Time // until then nobody is asked: a late answer may come
 
 	mu sync.Mutex // guards the figures of the devices
 }
@@ -38,9 +42,14 @@ func NewListener(l *line.Line, devices []DeviceConfig, sink adapters.Sink, log *
 		ready: make(chan struct{}),
 		wake:  make(chan struct{}, 1),
 	}
+	asked := 0
 	for _, c := range devices {
 		u.devices = append(u.devices, newDevice(u, c))
+		if c.Request != "" {
+			asked++
+		}
 	}
+	u.several = asked > 1
 	l.OnState(u.lineChanged)
 	l.Listen(func(chunk []byte, at time.Time, fresh bool) {
 		for _, d := range u.devices {
@@ -109,7 +118,7 @@ func (u *Listener) step(c *line.Conn) (next time.Duration, err error) {
 			first = d
 		}
 	}
-	if first != nil {
+	if first != nil && !u.hush.After(time.Now()) {
 		if err := first.ask(c, time.Now()); err != nil {
 			return 0, err
 		}
@@ -119,7 +128,7 @@ func (u *Listener) step(c *line.Conn) (next time.Duration, err error) {
 	for _, d := range u.devices {
 		next = min(next, d.watch(now), d.end(now))
 		if d.cfg.Request != "" && d.open {
-			next = min(next, d.due.Sub(now))
+			next = min(next, later(d.due, u.hush).Sub(now))
 		}
 	}
 	return max(0, next), nil
