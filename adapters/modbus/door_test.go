@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -144,16 +145,29 @@ func TestDoorForMbpollWhilePolling(t *testing.T) {
 // pymodbus asks pymodbus through the door every function there is.
 func TestDoorForPymodbus(t *testing.T) {
 	t.Parallel()
-	ours, theirs := ptyPair(t)
-	spawn(t, python, slaveScript(t), "rtu", theirs)
+	for kind, mode := range map[line.Kind]string{line.RTU: "rtu", line.ASCII: "ascii", line.TCP: "tcp"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			cfg := line.Config{
+				Name: "bus", Kind: kind, Retries: 3, Timeout: 2 * time.Second,
+				Serial: line.Serial{Baud: 115200, DataBits: 8, Parity: 'N', StopBits: 1},
+			}
+			where := strconv.Itoa(freePort(t))
+			if cfg.Port = "127.0.0.1:" + where; kind.Serial() {
+				cfg.Port, where = ptyPair(t)
+			}
+			spawn(t, python, slaveScript(t), mode, where)
+			everyFunction(t, cfg)
+		})
+	}
+}
+
+func everyFunction(t *testing.T, cfg line.Config) {
 	r := newRecord(t)
 	once := DeviceConfig{Name: "d", Unit: 7, Every: time.Hour, Points: []PointConfig{
 		on("d", "masked", Holding, 90, U16), on("d", "last", Holding, 93, U16), on("d", "coil", Coil, 4, Bool), on("d", "other", Coil, 19, Bool),
 	}}
-	d := share(t, line.Config{
-		Name: "bus", Kind: line.RTU, Port: ours, Retries: 3, Timeout: 2 * time.Second,
-		Serial: line.Serial{Baud: 115200, DataBits: 8, Parity: 'N', StopBits: 1},
-	}, true, r, once)
+	d := share(t, cfg, true, r, once)
 	r.reads("d/masked", "0")
 	r.reads("d/coil", "false")
 	_, port, err := net.SplitHostPort(d.Stats().Address)
