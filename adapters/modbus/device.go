@@ -315,6 +315,9 @@ func (b *block) next(now time.Time) (missed int) {
 		missed = int(late/b.every) + 1
 		b.due = b.due.Add(time.Duration(missed) * b.every)
 	}
+	// Right behind a late read it would tell the same of the same moment: times
+	// of readings have milliseconds.
+	b.due = later(b.due, now.Add(time.Millisecond))
 	return missed
 }
 

@@ -299,6 +299,9 @@ func TestLateWorkIsDropped(t *testing.T) {
 	if got := b.due.Sub(start); got != 8*time.Second {
 		t.Fatalf("after a stall due after %v", got)
 	}
+	if b.next(start.Add(8*time.Second + 999999*time.Microsecond)); b.due.Sub(start) != 9*time.Second+999*time.Microsecond {
+		t.Errorf("right behind a late read due after %v", b.due.Sub(start))
+	}
 	always := &block{}
 	always.next(start)
 	if !always.due.Equal(start) {
