@@ -29,15 +29,18 @@ const (
 // characters for a byte.
 func priceOf(cfg line.Config, delay, turn time.Duration) price {
 	char := cfg.Serial.CharTime()
-	if char <= 0 || !cfg.Kind.Serial() {
+	switch {
+	case cfg.Kind == line.TCP:
 		char = networkByte
+	case char <= 0: // behind a network converter, at a speed that is not told
+		char = line.Serial{Baud: 19200, DataBits: 8, Parity: 'E', StopBits: 1}.CharTime()
 	}
 	const request, answer = 8, 5 // bytes around the data
 	frame, perByte, silence := (request+answer)*char, char, time.Duration(0)
 	switch cfg.Kind {
-	case line.ASCII:
+	case line.ASCII, line.ASCIITCP:
 		frame, perByte, silence = (17+11)*char, 2*char, char
-	case line.RTU:
+	case line.RTU, line.RTUTCP:
 		silence = cfg.Serial.T35()
 	}
 	return price{fixed: frame + turn + max(silence, delay), perByte: perByte, round: usualRound}
