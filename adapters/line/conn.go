@@ -29,6 +29,9 @@ const (
 const (
 	// settleLimit bounds the wait for a line to fall silent.
 	settleLimit = 300 * time.Millisecond
+	// wakeUp is how late the begin of an answer is noticed at most, as a rule:
+	// the sleep through the rest ends by as much earlier.
+	wakeUp = 300 * time.Microsecond
 	// fifo is how many characters a UART may hold back before it hands them
 	// over, with a margin.
 	fifo = 20
@@ -302,7 +305,7 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 				// Nothing is to be learned before the rest can be there. Once is
 				// enough: what is late then comes at any moment.
 				slept = end
-				pause(min(missing, time.Until(hard)))
+				pause(min(missing-wakeUp, time.Until(hard)))
 			}
 		}
 		n, err := c.read(l.buf[have:], earlier(until, hard))
