@@ -311,7 +311,7 @@ func TestMQTTjsProperties(t *testing.T) {
 	wills := make(chan *Message, 1)
 	defer r.Subscribe("will", func(m *Message) { wills <- m })()
 	j.kill()
-	last := &Message{Topic: "will", Payload: []byte("gone"), QoS: 1, Properties: Properties{ContentType: "text/plain",
+	last := &Message{Topic: "will", Payload: []byte("gone"), QoS: 1, Retained: true, Properties: Properties{ContentType: "text/plain",
 		Correlation: []byte("c"), User: []UserProperty{{"k", "v"}}, Expiry: 60, HasExpiry: true}}
 	if d := cmp.Diff(last, awaitOn(ctx, t, wills)); d != "" {
 		t.Errorf("will (-want +got):\n%s", d)

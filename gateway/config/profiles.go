@@ -229,7 +229,7 @@ func (b *binder) merge(at string, d map[string]any, name string, p *profile) {
 		}
 	}
 	if num, own := d["numbering"]; own && num != string(p.numbering) {
-		b.bad(child(at, "numbering"), fmt.Sprintf("leave it out, and count the points that you add in the same way"),
+		b.bad(child(at, "numbering"), "leave it out, and count the points that you add in the same way",
 			"the addresses in profile %q are numbered %q: a device that uses it cannot be numbered otherwise", name, p.numbering)
 	}
 	own, isTable := d["points"].(map[string]any)
