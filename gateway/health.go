@@ -27,6 +27,7 @@ type health struct {
 
 	mu     sync.Mutex
 	losses []fullQueue
+	wires  map[string]*watched // by line
 }
 
 // fullQueue is what becomes of messages that full queues have no room for.
@@ -42,7 +43,7 @@ type fullQueue struct {
 const lossShown = time.Minute
 
 func newHealth(g *gateway) *health {
-	return &health{g: g, ready: make(chan struct{}), losses: []fullQueue{
+	return &health{g: g, ready: make(chan struct{}), wires: map[string]*watched{}, losses: []fullQueue{
 		{text: "a queue is full: its oldest messages are being given up",
 			count: func(s store.Stats) uint64 { return s.Dropped[store.ReasonQuota] }},
 		{text: "a queue is full: new messages are being given up",
@@ -78,6 +79,7 @@ func (h *health) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		h.look()
+		h.lookAtLines(time.Now())
 		h.report(ctx)
 		select {
 		case <-tick.C:
@@ -223,11 +225,12 @@ func (h *health) lines() []web.Line {
 		w := web.Line{
 			Name: s.Name, Kind: string(s.Kind), Port: s.Port, Open: s.Open, Reason: s.Reason, Load: s.Load,
 			Requests: s.Requests, Timeouts: s.Timeouts, CRCErrors: s.Checksum, GarbageBytes: s.Garbage,
-			Reopens: max(s.Opens, 1) - 1, P50Seconds: s.P50.Seconds(), P99Seconds: s.P99.Seconds(),
+			Reopens: max(s.Opens, 1) - 1, Echo: s.Echoes, P50Seconds: s.P50.Seconds(), P99Seconds: s.P99.Seconds(),
 		}
 		if c := s.Driver; c.Known {
 			w.Driver = &web.LineDriver{FramingErrors: c.Framing, ParityErrors: c.Parity, Overruns: c.Overruns, Breaks: c.Breaks}
 		}
+		w.Findings, w.Devices = h.found(s.Name)
 		if p := h.g.pollers[s.Name]; p != nil {
 			for _, d := range p.Stats() {
 				w.Exceptions += d.Exceptions

@@ -37,6 +37,8 @@ const (
 	fifo = 20
 	// readSlice bounds one wait, after which ctx is looked at.
 	readSlice = 100 * time.Millisecond
+	// mostThrown is how much of what is thrown away is kept to look at.
+	mostThrown = 256
 	// muteLimit is after how many unanswered requests in a row, without any
 	// sign of life, a network connection is taken for half-open and renewed.
 	muteLimit = 3
@@ -47,6 +49,11 @@ func (c *Conn) Quiet(d time.Duration) { c.quiet = d }
 
 // Begin is when the first byte of the last request of this job was sent.
 func (c *Conn) Begin() time.Time { return c.begin }
+
+// Thrown is what was on the line before the last exchange of this job and
+// answered nothing that was still asked, its first 256 bytes; valid until the
+// next exchange. A stream has none.
+func (c *Conn) Thrown() []byte { return c.line.thrown }
 
 // Yield reports whether the job should end soon: another one waits for the
 // line, the line is broken, or a context has ended.
@@ -144,6 +151,7 @@ func (c *Conn) lost(err error) error {
 // away what came in meanwhile: it answers nothing that is still asked.
 func (c *Conn) settle() error {
 	l := c.line
+	l.thrown = l.thrown[:0]
 	if l.cfg.Listen {
 		return ErrListenOnly
 	}
@@ -186,6 +194,7 @@ func (c *Conn) settle() error {
 			return c.lost(err)
 		}
 		thrown += n
+		l.thrown = append(l.thrown, l.buf[:min(n, mostThrown-len(l.thrown))]...)
 		// A straggler is on its way, and comes as its UART hands it over.
 		silence = max(silence, fifo*l.cfg.Serial.CharTime())
 		l.last, l.mute = time.Now(), 0
@@ -448,6 +457,7 @@ func (l *Line) learn(rx, req []byte, skip, total int) {
 	case !l.cfg.Kind.bus() || l.echo == echoes || l.cfg.Echo != EchoAuto:
 	case skip >= len(req) && bytes.HasPrefix(rx, req):
 		l.echo = echoes
+		l.meter.echoed()
 		l.log.Info("the adapter echoes what it sends; its echo is removed")
 	case !bytes.Equal(rx[skip:skip+total], req):
 		l.echo = echoNone

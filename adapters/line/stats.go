@@ -32,6 +32,7 @@ type Stats struct {
 	Rejected uint64 // jobs refused because their lane was full
 	BytesOut uint64 // bytes written
 	BytesIn  uint64 // bytes read
+	Echoes   bool   // the adapter hears itself
 	Driver   DriverStats
 	Busy     time.Duration // time the wire was taken by requests, answers and the silences they need
 	Load     float64       // Busy as a share of the last 10 s, 0 to 1
@@ -81,6 +82,12 @@ func (m *meter) wrote(n int)     { m.count(&m.stats.BytesOut, n) }
 func (m *meter) received(n int)  { m.count(&m.stats.BytesIn, n) }
 func (m *meter) noisy(bytes int) { m.thrown(&m.stats.Noise, bytes) }
 func (m *meter) late(bytes int)  { m.thrown(&m.stats.Late, bytes) }
+
+func (m *meter) echoed() {
+	m.mu.Lock()
+	m.stats.Echoes = true
+	m.mu.Unlock()
+}
 
 func (m *meter) thrown(counter *uint64, bytes int) {
 	m.mu.Lock()

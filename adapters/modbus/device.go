@@ -48,6 +48,7 @@ type device struct {
 	slowest   time.Duration // 99th percentile of them; 0: too few
 	learned   time.Duration // longest wait that they suggest; 0: too few
 	sinceSort int
+	overtime  overtime
 	readings  []adapters.Reading // reused
 
 	stats   DeviceStats // guarded by poller.mu
@@ -240,21 +241,39 @@ func (d *device) asked(c *line.Conn, begin time.Time, err error) {
 	}
 	d.poller.mu.Lock()
 	defer d.poller.mu.Unlock()
+	d.poller.hear(c.Thrown(), begin)
+	d.poller.asked, d.poller.heeded = d, answered
 	s := &d.stats
 	s.Requests++
+	s.Busy += end.Sub(begin)
 	s.Timeout = d.learned
+	if took := d.overtime.asked(begin, end, answered); took > 0 {
+		d.tardy(took)
+	}
 	if answered {
 		s.Answers++
 		s.LastAnswer = end
 		d.latency.Add(end.Sub(begin))
 	}
-	var frame *line.FrameError
+	var (
+		frame   *line.FrameError
+		refused Exception
+		other   stranger
+	)
 	switch {
 	case err == nil:
-	case errors.As(err, new(Exception)):
+	case errors.As(err, &refused):
 		s.Exceptions++
+		s.Codes[min(int(refused), len(s.Codes)-1)]++
 	case errors.As(err, &frame):
 		s.BadFrames++
+		if frame.Fault == line.Checksum || frame.Fault == line.Short {
+			s.Spoilt++
+		}
+		if errors.As(err, &other) {
+			s.Strangers++
+			s.Stranger = other.unit
+		}
 	case errors.Is(err, line.ErrTimeout):
 		s.Timeouts++
 	}

@@ -36,7 +36,10 @@ type Poller struct {
 	waits     [classes]bool // in which a read was due when the last was chosen
 	owed      [classes]time.Duration
 
-	mu sync.Mutex // guards the figures of the devices
+	mu      sync.Mutex // guards the figures of the devices, and what follows
+	asked   *device    // last
+	heeded  bool       // it answered
+	foreign uint64
 }
 
 // NewPoller makes the poller of line l, which must not be of kind uart; the
@@ -210,7 +213,15 @@ type DeviceStats struct {
 	Timeouts     uint64
 	BadFrames    uint64 // wrong checksum, broken off, of another unit, function or length
 	Exceptions   uint64
-	Skipped      uint64 // reads that were dropped because their next was due already
+	Codes        [12]uint64    // exceptions by their code, the last for all higher ones
+	Spoilt       uint64        // of BadFrames: wrong checksum, or broken off
+	Strangers    uint64        // of BadFrames: another unit answered
+	Stranger     uint8         // the last that did
+	Late         uint64        // answers that came after their time was over
+	Again        uint64        // answers that came although there had been one
+	Garbage      uint64        // bytes after its turn that are no frame
+	Busy         time.Duration // that its requests and their answers took of the line
+	Skipped      uint64        // reads that were dropped because their next was due already
 	Writes       uint64
 	WriteErrors  uint64
 	BadRegisters int           // points that the device says it does not have

@@ -52,13 +52,40 @@ type Line struct {
 	Skipped      uint64  `json:"skipped"`       // reads dropped because their next was due already
 	GarbageBytes uint64  `json:"garbage_bytes"` // received outside any frame
 	Reopens      uint64  `json:"reopens"`
+	Echo         bool    `json:"echo"` // the adapter hears itself; its echo is removed
 	// Driver is what the port's driver counts; nil where it counts nothing.
 	Driver *LineDriver `json:"driver,omitempty"`
 	// P50Seconds and P99Seconds are the time from a request to its answer.
 	P50Seconds float64 `json:"p50_seconds"`
 	P99Seconds float64 `json:"p99_seconds"`
+	// Findings say what is wrong with the line, a sentence each, by what was
+	// counted over the last minute. Never nil.
+	Findings []string `json:"findings"`
+	// Devices are the shares of the devices in it; none on a line of text.
+	Devices []LineDevice `json:"devices,omitempty"`
 	// Share is what the line's door for other masters has done; nil without one.
 	Share *Share `json:"share,omitempty"`
+}
+
+// LineDevice is what one device does on its line. All but Load count from the
+// start.
+type LineDevice struct {
+	Name string `json:"name"`
+	Unit uint8  `json:"unit"`
+	// Load is the share of the line's time that its requests and their answers
+	// took over the last minute, 0 to 1.
+	Load     float64 `json:"load"`
+	OK       uint64  `json:"ok"` // answers, exceptions not included
+	Timeouts uint64  `json:"timeouts"`
+	CRC      uint64  `json:"crc"` // answers that were spoilt or broke off
+	// Exceptions counts refusals by their code; 11 stands for all above, too.
+	Exceptions   map[string]uint64 `json:"exceptions,omitempty"`
+	Mismatches   uint64            `json:"mismatches"`    // of another unit, function or length
+	Late         uint64            `json:"late"`          // answers after their time
+	Twice        uint64            `json:"twice"`         // answers too many
+	GarbageBytes uint64            `json:"garbage_bytes"` // after its turn
+	P50Seconds   float64           `json:"p50_seconds"`
+	P99Seconds   float64           `json:"p99_seconds"`
 }
 
 // Share is a line's door for other Modbus masters. Each request counts once

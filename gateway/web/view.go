@@ -225,6 +225,12 @@ func lineCard(l Line) card {
 		f.count("Their requests", l.Share.Requests, true)
 	}
 	f.responses(l.P50Seconds, l.P99Seconds)
+	found := "nothing"
+	state := ""
+	if len(l.Findings) > 0 {
+		found, state = strings.Join(l.Findings, "; "), "warn"
+	}
+	f.add("Findings", shortened(found), state)
 	return card{
 		Name:  l.Name,
 		Note:  joined(l.Kind, l.Port),

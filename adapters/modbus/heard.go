@@ -1,0 +1,119 @@
+package modbus
+
+import "time"
+
+// hear judges what came when nobody waited for it: since the last request,
+// which went to p.asked. The caller holds p.mu.
+func (p *Poller) hear(thrown []byte, now time.Time) {
+	if len(thrown) == 0 || p.asked == nil {
+		return
+	}
+	frames := 0
+	for rest := thrown; len(rest) > 0; {
+		n, question := strayFrame(rest)
+		if n == 0 {
+			rest = rest[1:]
+			continue
+		}
+		frames++
+		p.stray(rest[0], question, now)
+		rest = rest[n:]
+	}
+	if frames == 0 {
+		p.asked.stats.Garbage += uint64(len(thrown))
+	}
+}
+
+// strayFrame gives the length of the valid frame with which b begins, 0 if
+// there is none, and whether it is a question. Some writes look the same from
+// both sides.
+func strayFrame(b []byte) (size int, question bool) {
+	if n := wholeFrame(b); n > 0 {
+		return n, false
+	}
+	if len(b) >= 8 && b[1] >= readCoils && b[1] <= readInput && checksumFits(b[:8]) {
+		return 8, true
+	}
+	return 0, false
+}
+
+// stray counts a valid frame of a unit that nobody waited for.
+func (p *Poller) stray(unit byte, question bool, now time.Time) {
+	for _, d := range p.devices {
+		if question || d.cfg.Unit != unit {
+			continue
+		}
+		if took, late := d.overtime.late(now); late {
+			d.tardy(took)
+			return
+		}
+		if d != p.asked || p.heeded {
+			d.stats.Again++
+			return
+		}
+	}
+	p.foreign++
+}
+
+// tardy counts an answer that came too late. The caller holds the lock.
+func (d *device) tardy(took time.Duration) {
+	d.stats.Late++
+	if took > 0 {
+		d.latency.Add(took)
+	}
+}
+
+// Foreign tells how many valid frames came that neither asked anything for us
+// nor answered: those of another master, and the answers to it.
+func (p *Poller) Foreign() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.foreign
+}
+
+// overtime finds out how long answers take that come too late. The first one
+// after a silence passes for the answer to the question that was asked again.
+// That it was not is known when one more comes, or when it is so every time: a
+// device that knows one question at a time answers the second no more.
+type overtime struct {
+	begin time.Time     // of the first request that met silence
+	last  time.Time     // end of the last
+	owed  int           // requests that met silence and whose answers did not come
+	took  time.Duration // from begin to the first answer after it
+	row   int           // answers in a row that came after a silence
+}
+
+// everyTime is after how many in a row it is so every time: that so many
+// questions in a row were lost is less likely.
+const everyTime = 5
+
+// asked notes a request and whether it was answered. It gives what an answer
+// took that was too late for the request before this one, 0 if it was not.
+func (o *overtime) asked(begin, end time.Time, answered bool) (late time.Duration) {
+	switch {
+	case !answered:
+		if o.begin.IsZero() {
+			o.begin, o.took = begin, 0
+		}
+		o.owed, o.last = min(o.owed+1, mostDebts), end
+	case o.begin.IsZero():
+		o.row = 0
+	default:
+		o.took, o.begin = end.Sub(o.begin), time.Time{}
+		if o.row++; o.row >= everyTime {
+			late, o.took, o.owed = o.took, 0, 0
+		}
+	}
+	return late
+}
+
+// late reports whether an answer that comes now is one that is owed, and what
+// it took as far as that is known.
+func (o *overtime) late(now time.Time) (took time.Duration, is bool) {
+	if o.owed == 0 || now.Sub(o.last) > debtLife {
+		o.owed = 0
+		return 0, false
+	}
+	o.owed--
+	return o.took, true
+}
