@@ -52,7 +52,9 @@ func (p *Poller) stray(unit byte, question bool, now time.Time) {
 			return
 		}
 	}
-	p.foreign++
+	if question || p.asked.cfg.Unit != unit { // asked through the door, it is known to no one
+		p.foreign++
+	}
 }
 
 // tardy counts an answer that came too late. The caller holds the lock.
