@@ -99,7 +99,7 @@ func (f *firstReadings) Put(readings []adapters.Reading) {
 func (f *firstReadings) Availability(string, bool, string) {}
 
 // TestProfiles reads every point of the device library from simulated devices
-// whose registers were written down from the manuals.
+// whose registers testdata/profiles.txt writes down, apart from the library.
 func TestProfiles(t *testing.T) {
 	names, points := knownPoints(t)
 	lc := sim.LineConfig{Name: "bus", Kind: "tcp"}
