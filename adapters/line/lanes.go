@@ -24,9 +24,10 @@ type job struct {
 // lanes are the jobs that wait for the owner.
 type lanes struct {
 	mu       sync.Mutex
-	waiting  [2][]*job
+	waiting  [laneCount][]*job
 	refuse   error         // not nil: the line is closed and takes no jobs
-	passed   bool          // the last job was a command that overtook a poll
+	passed   bool          // the last job was a command that overtook others
+	helped   bool          // the last job of the others overtook a poll
 	rejected uint64        // refused because the lane was full
 	signal   chan struct{} // holds one: something happened
 	alarm    int           // eventfd that ends a wait for bytes, -1 if none
@@ -56,9 +57,12 @@ func (q *lanes) push(lane Lane, j *job) error {
 func (q *lanes) next() *job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	lane := Command
-	if len(q.waiting[Command]) == 0 || q.passed && len(q.waiting[Poll]) > 0 {
+	lane := Commissioning
+	if len(q.waiting[lane]) == 0 || q.helped && len(q.waiting[Poll]) > 0 {
 		lane = Poll
+	}
+	if len(q.waiting[Command]) > 0 && (!q.passed || len(q.waiting[lane]) == 0) {
+		lane = Command
 	}
 	if len(q.waiting[lane]) == 0 {
 		return nil
@@ -67,7 +71,9 @@ func (q *lanes) next() *job {
 	n := copy(q.waiting[lane], q.waiting[lane][1:])
 	q.waiting[lane][n] = nil
 	q.waiting[lane] = q.waiting[lane][:n]
-	q.passed = lane == Command && len(q.waiting[Poll]) > 0
+	if q.passed = lane == Command && len(q.waiting[Commissioning])+len(q.waiting[Poll]) > 0; lane != Command {
+		q.helped = lane == Commissioning && len(q.waiting[Poll]) > 0
+	}
 	return j
 }
 
@@ -75,7 +81,12 @@ func (q *lanes) next() *job {
 func (q *lanes) waits() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting[Command])+len(q.waiting[Poll]) > 0
+	for _, jobs := range q.waiting {
+		if len(jobs) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // withdraw takes j back; false if its turn has come already.
@@ -113,10 +124,13 @@ func (q *lanes) admit() {
 	q.mu.Unlock()
 }
 
-func (q *lanes) lengths() (n [2]int, rejected uint64) {
+func (q *lanes) lengths() (n [laneCount]int, rejected uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return [2]int{len(q.waiting[Command]), len(q.waiting[Poll])}, q.rejected
+	for lane, jobs := range q.waiting {
+		n[lane] = len(jobs)
+	}
+	return n, q.rejected
 }
 
 // wake ends the owner's present or next wait.

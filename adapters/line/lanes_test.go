@@ -22,12 +22,15 @@ func TestLanesTakeTurns(t *testing.T) {
 		add(Poll, fmt.Sprint("poll", i))
 	}
 	for i := range 3 {
+		add(Commissioning, fmt.Sprint("tool", i))
+	}
+	for i := range 3 {
 		add(Command, fmt.Sprint("command", i))
 	}
 	for j := q.next(); j != nil; j = q.next() {
 		_ = j.fn(nil, nil)
 	}
-	want := []string{"command0", "poll0", "command1", "poll1", "command2", "poll2"}
+	want := []string{"command0", "tool0", "command1", "poll0", "command2", "tool1", "poll1", "tool2", "poll2"}
 	if !slices.Equal(ran, want) {
 		t.Errorf("got %v, want %v", ran, want)
 	}

@@ -17,15 +17,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lane is a queue of jobs. Commands go before polls; but after each command a
-// waiting poll gets its turn, so that neither waits longer than one job of
-// the other lane.
+// Lane is a queue of jobs. Commands go before what somebody asks who sets the
+// line up, and that before polls; but after each job that overtook others one
+// of these gets its turn, so that a command never waits for more than one job,
+// and nothing waits for ever.
 type Lane uint8
 
 // The lanes, in the order of their priority.
 const (
-	Command Lane = iota
+	Command       Lane = iota
+	Commissioning      // a tool of an installer
 	Poll
+	laneCount = iota
 )
 
 // Line is one line. Its methods may be called from any goroutine.

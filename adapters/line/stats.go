@@ -34,10 +34,10 @@ type Stats struct {
 	BytesIn  uint64 // bytes read
 	Echoes   bool   // the adapter hears itself
 	Driver   DriverStats
-	Busy     time.Duration // time the wire was taken by requests, answers and the silences they need
-	Load     float64       // Busy as a share of the last 10 s, 0 to 1
-	Waiting  [2]int        // jobs waiting now, by Lane
-	P50, P99 time.Duration // from request to answer, over the last 512 answers
+	Busy     time.Duration  // time the wire was taken by requests, answers and the silences they need
+	Load     float64        // Busy as a share of the last 10 s, 0 to 1
+	Waiting  [laneCount]int // jobs waiting now, by Lane
+	P50, P99 time.Duration  // from request to answer, over the last 512 answers
 }
 
 // DriverStats is what the driver of a serial port counted while it was open.

@@ -269,7 +269,7 @@ func (d *Door) ask(ctx context.Context, unit byte, request []byte) (answer []byt
 		return nil, ctx.Err()
 	}
 	for { // again while an earlier answer might pass for this one's
-		err = d.poller.line.Do(ctx, line.Poll, func(ctx context.Context, c *line.Conn) error {
+		err = d.poller.line.Do(ctx, line.Commissioning, func(ctx context.Context, c *line.Conn) error {
 			dev, known := d.device(unit)
 			answer, err = dev.relay(c, request)
 			if known {
