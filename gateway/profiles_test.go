@@ -64,6 +64,17 @@ func knownPoints(t *testing.T) (names []string, points map[string][]known) {
 func slaveOf(unit int, points []known) sim.SlaveConfig {
 	s := sim.SlaveConfig{Unit: uint8(unit), Strict: true}
 	for _, k := range points {
+		if k.profile == "jsy/mk-194" { // its registers have four bytes
+			s.Wide = true
+			if last := len(s.Points) - 1; last >= 0 && s.Points[last].Address == k.address {
+				continue // other bits of the same
+			}
+			s.Points = append(s.Points, sim.PointConfig{
+				Name: k.point, Table: k.table, Address: k.address, Type: "u32",
+				Wave: sim.Wave{Base: float64(uint32(k.words[0])<<16 | uint32(k.words[1]))},
+			})
+			continue
+		}
 		for i, w := range k.words {
 			s.Points = append(s.Points, sim.PointConfig{
 				Name: fmt.Sprintf("%s%d", k.point, i), Table: k.table, Address: k.address + uint16(i),

@@ -55,7 +55,7 @@ func simulatedLine(cfg *config.Config, l *config.Line) (sim.LineConfig, error) {
 	for _, d := range cfg.DevicesOn(l.Name) {
 		switch {
 		case d.Modbus != nil:
-			slave := sim.SlaveConfig{Unit: d.Modbus.Unit, Turnaround: simulatedTurnaround, Strict: true}
+			slave := sim.SlaveConfig{Unit: d.Modbus.Unit, Turnaround: simulatedTurnaround, Strict: true, Wide: d.Modbus.Wide}
 			slave.Points = simulatedRegisters(d.Modbus.Points)
 			out.Slaves = append(out.Slaves, slave)
 		case d.UART != nil:

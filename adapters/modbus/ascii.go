@@ -18,7 +18,10 @@ const (
 
 // asciiFramer finds the answer to request, a whole ASCII frame. A colon begins
 // a frame wherever it comes, so that noise can't spoil what follows it.
-type asciiFramer struct{ request []byte }
+type asciiFramer struct {
+	request []byte
+	wide    bool
+}
 
 // asciiSize is the length of the frame of a protocol data unit of n bytes.
 func asciiSize(n int) int { return 1 + 2*(1+n+1) + len(asciiEnd) }
@@ -79,7 +82,7 @@ func (f asciiFramer) Scan(b []byte) (skip, total int, err error) {
 		}
 		_, _, whole := wholeASCII(b[i:])
 		raw := asciiBytes(b[i:])
-		n, ok := check(request, raw[min(1, len(raw)):])
+		n, ok := check(request, raw[min(1, len(raw)):], f.wide)
 		switch size := asciiSize(n); {
 		case len(raw) > 0 && raw[0] != unit || !ok:
 			foreign = foreign || whole > 0
@@ -126,7 +129,7 @@ func (f asciiFramer) Fault(b []byte) error {
 		if len(raw) < 2 || raw[0] != unit {
 			continue
 		}
-		n, ok := check(request, raw[1:])
+		n, ok := check(request, raw[1:], f.wide)
 		switch size := asciiSize(n); {
 		case !ok:
 		case begins(b[i:], size) || digits(b[i:]) < size-1-len(asciiEnd):

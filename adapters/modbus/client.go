@@ -27,6 +27,7 @@ type client struct {
 	// of the present exchange
 	conn    *line.Conn
 	timeout time.Duration
+	wide    bool   // as in question
 	size    int    // bytes of request and answer together
 	foreign []byte // the request of another master, whose function read does not know
 }
@@ -38,17 +39,17 @@ func newClient(kind line.Kind) *client {
 		c.numbers = &numbers{}
 		packager := goburrow.NewTCPClientHandler("")
 		c.setUnit = func(unit byte) { packager.SlaveId = unit }
-		c.framer = func(request []byte) line.Framer { return tcpFramer{request} }
+		c.framer = func(request []byte) line.Framer { return tcpFramer{request, c.wide} }
 		c.api, c.packager = goburrow.NewClient2(packager, c), packager
 	case line.ASCII, line.ASCIITCP:
 		packager := goburrow.NewASCIIClientHandler("")
 		c.setUnit = func(unit byte) { packager.SlaveId = unit }
-		c.framer = func(request []byte) line.Framer { return asciiFramer{request} }
+		c.framer = func(request []byte) line.Framer { return asciiFramer{request, c.wide} }
 		c.api, c.packager = goburrow.NewClient2(packager, c), packager
 	default:
 		packager := goburrow.NewRTUClientHandler("")
 		c.setUnit = func(unit byte) { packager.SlaveId = unit }
-		c.framer = func(request []byte) line.Framer { return rtuFramer{request} }
+		c.framer = func(request []byte) line.Framer { return rtuFramer{request, c.wide} }
 		c.api, c.packager = goburrow.NewClient2(packager, c), packager
 	}
 	return c
@@ -87,7 +88,7 @@ func (n *numbers) draw() uint16 {
 
 // read asks q of a unit; the data are valid until the next exchange.
 func (c *client) read(conn *line.Conn, unit byte, q question, timeout time.Duration) ([]byte, error) {
-	c.conn, c.timeout = conn, timeout
+	c.conn, c.timeout, c.wide = conn, timeout, q.wide
 	c.setUnit(unit)
 	var data []byte
 	var err error

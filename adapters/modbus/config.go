@@ -89,7 +89,8 @@ type PointConfig struct {
 	Table   Table
 	Address uint16 // as on the wire, from 0
 	Type    Type
-	Length  int // registers of a String; 0 for other types
+	Length  int  // registers of a String; 0 for other types
+	Wide    bool // as DeviceConfig.Wide, which goes before it
 	Order   Order
 	Field   adapters.Field // bits of the register to take instead of all; one bit is a bool if Bit
 	Bit     bool
@@ -107,9 +108,12 @@ type DeviceConfig struct {
 	Unit         uint8         // 1 to 247; also 0 and 248 to 255 over TCP
 	Every        time.Duration // period of its points; 0: as often as the line allows
 	Delay        time.Duration // silence the device needs between two requests
-	MaxRegisters int           // most registers in one read, 1 to 125; 0 means 125
-	Stale        time.Duration // where a Tap listens: silence after which it is offline; not 0 there
-	Points       []PointConfig
+	MaxRegisters int           // most registers in one read, 1 to 125; 0 means 125, or 62 where they are wide
+	// Wide devices answer four bytes for each register asked for, where the
+	// protocol has two. They are only read.
+	Wide   bool
+	Stale  time.Duration // where a Tap listens: silence after which it is offline; not 0 there
+	Points []PointConfig
 }
 
 var tableNames = []string{"coil", "discrete", "input", "holding"}
@@ -141,13 +145,16 @@ func (p PointConfig) Width() int {
 		return 1
 	case p.Type == String:
 		return p.Length
+	case p.Wide:
+		return (p.Type.Bytes() + 3) / 4
 	}
 	return (p.Type.Bytes() + 1) / 2
 }
 
 const (
-	mostRegisters = 125  // Modbus Application Protocol V1.1b3, 6.3
-	mostBits      = 2000 // the same, 6.1
+	mostRegisters = 125               // Modbus Application Protocol V1.1b3, 6.3
+	mostBits      = 2000              // the same, 6.1
+	mostData      = 2 * mostRegisters // bytes of data in an answer
 )
 
 // most is how many entries of table t the device gives in one read.
@@ -158,6 +165,9 @@ func (c DeviceConfig) most(t Table) int {
 	}
 	if t.bits() {
 		return min(mostBits, 16*registers)
+	}
+	if c.Wide {
+		return min(registers, mostData/4)
 	}
 	return registers
 }
@@ -209,6 +219,7 @@ func (c DeviceConfig) Validate() error {
 }
 
 func (p PointConfig) validate(c DeviceConfig, bad func(key, format string, args ...any)) {
+	p.Wide = c.Wide
 	if int(p.Table) >= len(tableNames) || !p.Type.Known() || !p.Order.Known() {
 		bad("type", "table %v, type %v or order %v does not exist", p.Table, p.Type, p.Order)
 		return
@@ -218,6 +229,12 @@ func (p PointConfig) validate(c DeviceConfig, bad func(key, format string, args 
 	}
 	if (p.Type == String) != (p.Length > 0) || p.Length < 0 {
 		bad("length", "length %d: a string takes 1 register or more, other types have no length", p.Length)
+	}
+	if c.Wide && !p.Table.bits() && (p.Type == String || (p.Type.Bytes()+1)/2%2 != 0) {
+		bad("type", "a value of type %v does not fill registers of four bytes; use one of 32 or 64 bits", p.Type)
+	}
+	if c.Wide && p.Write != ReadOnly {
+		bad("write", "a device that answers four bytes per register is only read")
 	}
 	if p.Width() > c.most(p.Table) {
 		bad("type", "a value of type %v takes %d registers, but the device gives %d in one read", p.Type, p.Width(), c.most(p.Table))

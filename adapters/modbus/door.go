@@ -228,6 +228,9 @@ func (d *Door) answer(ctx context.Context, unit byte, request []byte) []byte {
 	if code := objection(request); code != 0 {
 		return refuse(code, &d.stats.Refused)
 	}
+	if d.tooLong(unit, request) {
+		return refuse(IllegalValue, &d.stats.Refused)
+	}
 	if _, writes := written(request); writes && !d.cfg.Writes {
 		return refuse(IllegalFunction, &d.stats.Refused)
 	}
@@ -248,6 +251,19 @@ func (d *Door) answer(ctx context.Context, unit byte, request []byte) []byte {
 		return refuse(Busy, &d.stats.Busy)
 	}
 	return refuse(GatewayTarget, &d.stats.Silent)
+}
+
+// tooLong reports whether the answer of a unit, whose registers may be wide,
+// would not fit into a frame.
+func (d *Door) tooLong(unit byte, pdu []byte) bool {
+	for _, dev := range d.poller.devices {
+		if dev.cfg.Unit == unit {
+			r := request{pdu: pdu, wide: dev.cfg.Wide}
+			q, reads := r.question()
+			return reads && q.size() > mostData
+		}
+	}
+	return false
 }
 
 // ask puts a request to a unit when its turn comes. One request of all the

@@ -367,14 +367,14 @@ func TestIdentificationLength(t *testing.T) {
 	request := []byte{43, 14, 1, 0}
 	answer := []byte{43, 14, 1, 1, 0, 0, 2, 0, 3, 'a', 'b', 'c', 1, 1, 'x'}
 	for n := 1; n < len(answer); n++ {
-		if size, ok := check(request, answer[:n]); !ok || size <= n || size > len(answer) {
+		if size, ok := check(request, answer[:n], false); !ok || size <= n || size > len(answer) {
 			t.Errorf("after %d bytes: size %d, %v", n, size, ok)
 		}
 	}
-	if size, ok := check(request, answer); !ok || size != len(answer) {
+	if size, ok := check(request, answer, false); !ok || size != len(answer) {
 		t.Errorf("size %d of %d, %v", size, len(answer), ok)
 	}
-	if _, ok := check([]byte{43, 14, 2, 0}, answer); ok {
+	if _, ok := check([]byte{43, 14, 2, 0}, answer, false); ok {
 		t.Error("the answer to another request was taken")
 	}
 }

@@ -39,8 +39,11 @@ func (q question) bits() bool { return q.function == readCoils || q.function == 
 
 // width is how many bytes of an answer are the least.
 func (q question) width() int {
-	if q.bits() {
+	switch {
+	case q.bits():
 		return 1
+	case q.wide:
+		return 4
 	}
 	return 2
 }
@@ -98,7 +101,7 @@ func (d *debts) fence(q question, known []question) (question, verdict) {
 	fits := func(f question) bool { return !d.any(f) && !slices.Contains(d.deaf, f) }
 	for _, n := range []uint16{2, 4, 8, 16, 1} {
 		for _, k := range known {
-			if part := (question{k.function, k.address, min(n, k.count)}); fits(part) {
+			if part := (question{k.function, k.address, min(n, k.count), k.wide}); fits(part) {
 				return part, fenced
 			}
 		}
@@ -108,7 +111,7 @@ func (d *debts) fence(q question, known []question) (question, verdict) {
 			return k, fenced
 		}
 	}
-	guesses := []question{{q.function, q.address, 4}, {readCoils, 0, 1}, {readHolding, 0, 1}}
+	guesses := []question{{q.function, q.address, 4, q.wide}, {readCoils, 0, 1, q.wide}, {readHolding, 0, 1, q.wide}}
 	for _, guess := range guesses {
 		if guess.address < 1<<16-4 && fits(guess) {
 			return guess, fenced

@@ -30,6 +30,7 @@ type question struct {
 	function byte
 	address  uint16
 	count    uint16 // registers or bits
+	wide     bool   // each register is answered with four bytes; see DeviceConfig.Wide
 }
 
 // size is how many bytes of data answer it.
@@ -37,13 +38,13 @@ func (q question) size() int {
 	if q.bits() {
 		return (int(q.count) + 7) / 8
 	}
-	return 2 * int(q.count)
+	return q.width() * int(q.count)
 }
 
 // check tells whether pdu, a protocol data unit that may be incomplete,
-// begins as an answer to the unit request, and how long the whole answer is.
-// goburrow's client would not look at any of this.
-func check(request, pdu []byte) (size int, ok bool) {
+// begins as an answer to the unit request, and how long the whole answer is;
+// wide is as in question. goburrow's client would not look at any of this.
+func check(request, pdu []byte, wide bool) (size int, ok bool) {
 	function := request[0]
 	if len(pdu) == 0 {
 		return 2, true
@@ -59,7 +60,7 @@ func check(request, pdu []byte) (size int, ok bool) {
 	case identification:
 		return checkID(request, pdu)
 	case readCoils, readDiscrete, readHolding, readInput, readWrite:
-		q := question{function, 0, binary.BigEndian.Uint16(request[3:])}
+		q := question{function, 0, binary.BigEndian.Uint16(request[3:]), wide}
 		return 2 + q.size(), len(pdu) < 2 || int(pdu[1]) == q.size()
 	}
 	// Writes repeat the address and the value or the count, or both masks.
@@ -73,7 +74,10 @@ func check(request, pdu []byte) (size int, ok bool) {
 
 // rtuFramer finds the answer to request, a whole RTU frame, among noise,
 // late answers and the adapter's echo.
-type rtuFramer struct{ request []byte }
+type rtuFramer struct {
+	request []byte
+	wide    bool
+}
 
 // The bytes of an RTU frame beside its protocol data unit: the unit, and the
 // checksum at the end.
@@ -92,7 +96,7 @@ func (f rtuFramer) Scan(b []byte) (skip, total int, err error) {
 		if b[i] != f.request[0] {
 			continue
 		}
-		size, ok := check(f.pdu(), b[i+1:])
+		size, ok := check(f.pdu(), b[i+1:], f.wide)
 		size += rtuExtra
 		switch {
 		case !ok:
@@ -150,7 +154,7 @@ func (f rtuFramer) Fault(b []byte) error {
 		if b[i] != f.request[0] {
 			continue
 		}
-		size, ok := check(f.pdu(), b[i+1:])
+		size, ok := check(f.pdu(), b[i+1:], f.wide)
 		switch size += rtuExtra; {
 		case !ok || len(b)-i < 2:
 		case len(b)-i < size:
@@ -223,7 +227,10 @@ var checksumTable = func() (table [256]uint16) {
 
 // tcpFramer finds the answer to request, a whole TCP frame, and skips answers
 // to earlier transactions (Modbus Messaging on TCP/IP V1.0b, 3.1.3).
-type tcpFramer struct{ request []byte }
+type tcpFramer struct {
+	request []byte
+	wide    bool
+}
 
 const tcpHeader = 7 // transaction, protocol and length with two bytes each, unit
 
@@ -246,7 +253,7 @@ func (f tcpFramer) Scan(b []byte) (skip, total int, err error) {
 			skip += size
 			continue
 		}
-		want, ok := check(f.request[tcpHeader:], rest[tcpHeader:size])
+		want, ok := check(f.request[tcpHeader:], rest[tcpHeader:size], f.wide)
 		switch {
 		case rest[6] != f.request[6]:
 			return skip, size, line.BadFrame(line.Mismatch, "unit %d answered instead of unit %d", rest[6], f.request[6])

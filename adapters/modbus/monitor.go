@@ -19,6 +19,7 @@ type monitor struct {
 	owed   map[byte]*owing
 	counts map[byte]*TapStats // by unit
 	noise  uint64             // bytes that belong to no frame
+	wide   map[byte]bool      // units that are DeviceConfig.Wide
 
 	// heard is told of each valid answer: data is nil unless it is the answer
 	// to a read and certainly no other's. It must not keep data.
@@ -35,6 +36,7 @@ type owing struct {
 type request struct {
 	unit byte
 	pdu  []byte
+	wide bool // as in question
 	// spoilt tells that the answer came, though broken: it can't come later.
 	spoilt bool
 }
@@ -46,7 +48,7 @@ func (r *request) question() (question, bool) {
 		function = readHolding
 		fallthrough
 	case readCoils, readDiscrete, readHolding, readInput:
-		return question{function, binary.BigEndian.Uint16(r.pdu[1:]), binary.BigEndian.Uint16(r.pdu[3:])}, true
+		return question{function, binary.BigEndian.Uint16(r.pdu[1:]), binary.BigEndian.Uint16(r.pdu[3:]), r.wide}, true
 	}
 	return question{}, false
 }
@@ -165,7 +167,7 @@ func (m *monitor) asAnswer(b []byte) (size int, f found) {
 	if r == nil || b[0] != r.unit {
 		return 0, absent
 	}
-	size, ok := check(r.pdu, b[1:])
+	size, ok := check(r.pdu, b[1:], r.wide)
 	size += rtuExtra
 	switch {
 	case !ok:
@@ -235,7 +237,7 @@ func asRequest(b []byte) (size int, f found) {
 // requested notes what a master asks.
 func (m *monitor) requested(frame []byte) {
 	m.missed()
-	r := &request{unit: frame[0], pdu: bytes.Clone(frame[1 : len(frame)-2])}
+	r := &request{unit: frame[0], pdu: bytes.Clone(frame[1 : len(frame)-2]), wide: m.wide[frame[0]]}
 	if o := m.owed[r.unit]; o != nil && o.spoke.After(o.at) && m.last.Sub(o.spoke) >= settled {
 		o.forget()
 	}

@@ -244,7 +244,7 @@ func (pl *planner) block(points []*point) *block {
 			b.every = p.Every
 		}
 	}
-	b.question = question{first.Table.reads(), first.Address, uint16(end - begin)}
+	b.question = question{first.Table.reads(), first.Address, uint16(end - begin), first.Wide}
 	b.cost = pl.price.of(first.Table, end-begin)
 	return b
 }
@@ -337,7 +337,9 @@ func planDevices(cfg line.Config, devices []DeviceConfig) [][]*block {
 }
 
 func newPlanner(cfg line.Config, c DeviceConfig) *planner {
-	return &planner{cfg: c, price: priceOf(cfg, c.Delay, usualTurnaround), gap: cfg.Gap}
+	price := priceOf(cfg, c.Delay, usualTurnaround)
+	price.wide = c.Wide
+	return &planner{cfg: c, price: price, gap: cfg.Gap}
 }
 
 // roundOf is how long it takes to read all points without a period once, 0 if

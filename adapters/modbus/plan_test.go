@@ -196,10 +196,10 @@ func TestPlanWeighsGapAgainstTurnaround(t *testing.T) {
 		turn time.Duration
 		want string
 	}{
-		{slow, 5 * ms, "[{3 0 1} {3 20 1}]"},
-		{slow, 30 * ms, "[{3 0 21}]"},
-		{touching, 30 * ms, "[{3 0 1} {3 20 1}]"},
-		{line.Config{Kind: line.TCP, Gap: line.AutoGap}, ms, "[{3 0 21}]"},
+		{slow, 5 * ms, "[{3 0 1 false} {3 20 1 false}]"},
+		{slow, 30 * ms, "[{3 0 21 false}]"},
+		{touching, 30 * ms, "[{3 0 1 false} {3 20 1 false}]"},
+		{line.Config{Kind: line.TCP, Gap: line.AutoGap}, ms, "[{3 0 21 false}]"},
 	} {
 		if got := planned(test.cfg, test.turn, apart...); got != test.want {
 			t.Errorf("%v, turnaround %v: got %v, want %v", test.cfg.Kind, test.turn, got, test.want)
@@ -215,15 +215,15 @@ func TestPlanJoinsPeriodsWhereCheaper(t *testing.T) {
 		every(time.Second, on("d", "a", Holding, 0, U16)), every(time.Second, on("d", "c", Holding, 2, U16)),
 		every(time.Minute, on("d", "b", Holding, 1, U16)), every(time.Minute, on("d", "far", Holding, 60, U16)),
 	}
-	if got, want := planned(slow, 10*ms, points...), "[{3 0 3} {3 60 1}]"; got != want {
+	if got, want := planned(slow, 10*ms, points...), "[{3 0 3 false} {3 60 1 false}]"; got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	beside := []PointConfig{every(time.Second, on("d", "a", Holding, 0, U16)), every(2*time.Second, on("d", "b", Holding, 1, U16))}
-	if got, want := planned(slow, 10*ms, beside...), "[{3 0 2}]"; got != want {
+	if got, want := planned(slow, 10*ms, beside...), "[{3 0 2 false}]"; got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	beside[1].Every = time.Hour
-	if got, want := planned(slow, 10*ms, beside...), "[{3 0 1} {3 1 1}]"; got != want {
+	if got, want := planned(slow, 10*ms, beside...), "[{3 0 1 false} {3 1 1 false}]"; got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
@@ -272,11 +272,11 @@ func TestSplit(t *testing.T) {
 		newPoint(on("d", "c", Holding, 2, U16)), newPoint(on("d", "d", Holding, 5, U16)),
 	}
 	parts, border := pl.split(pl.block(points))
-	if len(parts) != 2 || parts[0].question != (question{readHolding, 0, 3}) || parts[1].question != (question{readHolding, 5, 1}) || border != (cut{Holding, 5}) {
+	if len(parts) != 2 || parts[0].question != (question{readHolding, 0, 3, false}) || parts[1].question != (question{readHolding, 5, 1, false}) || border != (cut{Holding, 5}) {
 		t.Fatalf("got %+v, %+v", parts, border)
 	}
 	parts, border = pl.split(parts[0])
-	if parts[0].question != (question{readHolding, 0, 2}) || border != (cut{Holding, 1}) {
+	if parts[0].question != (question{readHolding, 0, 2, false}) || border != (cut{Holding, 1}) {
 		t.Fatalf("got %+v, %+v", parts, border)
 	}
 }
@@ -313,9 +313,9 @@ func TestLateWorkIsDropped(t *testing.T) {
 // period share what is left.
 func TestEarliestDeadlineGoesFirst(t *testing.T) {
 	now := time.Now()
-	fast := &block{question: question{readHolding, 0, 1}, every: 200 * time.Millisecond, due: now}
-	slow := &block{question: question{readHolding, 1, 1}, every: 2 * time.Second, due: now.Add(-time.Second)}
-	free := &block{question: question{readHolding, 2, 1}, due: now.Add(-500 * time.Millisecond)}
+	fast := &block{question: question{readHolding, 0, 1, false}, every: 200 * time.Millisecond, due: now}
+	slow := &block{question: question{readHolding, 1, 1, false}, every: 2 * time.Second, due: now.Add(-time.Second)}
+	free := &block{question: question{readHolding, 2, 1, false}, due: now.Add(-500 * time.Millisecond)}
 	p := &Poller{devices: []*device{{blocks: []*block{slow, free}}, {blocks: []*block{fast}}}}
 	var order []uint16
 	for range 3 {
@@ -338,9 +338,9 @@ func TestEarliestDeadlineGoesFirst(t *testing.T) {
 // Who owes an answer gives way, but not for ever.
 func TestSuspectGivesWay(t *testing.T) {
 	now := time.Now()
-	asked := &block{question: question{readHolding, 0, 1}}
+	asked := &block{question: question{readHolding, 0, 1, false}}
 	suspect := &device{again: asked, polite: now.Add(time.Second), blocks: []*block{asked}}
-	other := &device{blocks: []*block{{question: question{readHolding, 9, 1}, due: now}}}
+	other := &device{blocks: []*block{{question: question{readHolding, 9, 1, false}, due: now}}}
 	p := &Poller{devices: []*device{suspect, other}}
 	if d, _, _ := p.pick(now); d != other {
 		t.Error("the suspect goes first")
@@ -357,8 +357,8 @@ func TestSuspectGivesWay(t *testing.T) {
 // The urgent class goes first, and the others get their fifth beside it.
 func TestClassesShareTheLine(t *testing.T) {
 	now := time.Now()
-	high := &block{question: question{readHolding, 0, 1}, priority: High, cost: 10 * ms}
-	low := &block{question: question{readHolding, 1, 1}, priority: Low, cost: 10 * ms}
+	high := &block{question: question{readHolding, 0, 1, false}, priority: High, cost: 10 * ms}
+	low := &block{question: question{readHolding, 1, 1, false}, priority: Low, cost: 10 * ms}
 	p := &Poller{devices: []*device{{blocks: []*block{low, high}}}}
 	var took [2]time.Duration
 	for range 100 {
@@ -377,9 +377,9 @@ func TestClassesShareTheLine(t *testing.T) {
 // and one that is late itself goes on.
 func TestLongReadLeavesRoomForAFrequentOne(t *testing.T) {
 	now := time.Now()
-	frequent := &block{question: question{readHolding, 0, 1}, every: 200 * ms, due: now.Add(30 * ms), cost: 20 * ms}
-	long := &block{question: question{readHolding, 1, 90}, every: 2 * time.Second, due: now, cost: 100 * ms}
-	short := &block{question: question{readHolding, 2, 1}, every: 2 * time.Second, due: now, cost: 20 * ms}
+	frequent := &block{question: question{readHolding, 0, 1, false}, every: 200 * ms, due: now.Add(30 * ms), cost: 20 * ms}
+	long := &block{question: question{readHolding, 1, 90, false}, every: 2 * time.Second, due: now, cost: 100 * ms}
+	short := &block{question: question{readHolding, 2, 1, false}, every: 2 * time.Second, due: now, cost: 20 * ms}
 	p := &Poller{devices: []*device{{blocks: []*block{long, short, frequent}}}}
 	if _, b, _ := p.pick(now); b != short {
 		t.Fatalf("picked %+v", b)

@@ -10,6 +10,7 @@ import (
 type price struct {
 	fixed   time.Duration // of every read: its frame, the turnaround, the silences
 	perByte time.Duration // of each byte of data
+	wide    bool          // as in question
 	round   time.Duration // how long a round of the reads without a period takes
 }
 
@@ -48,7 +49,7 @@ func priceOf(cfg line.Config, delay, turn time.Duration) price {
 
 // of is how long a read of count entries of table t keeps the line.
 func (p price) of(t Table, count int) time.Duration {
-	return p.fixed + time.Duration(dataBytes(t, count))*p.perByte
+	return p.fixed + time.Duration(question{t.reads(), 0, uint16(count), p.wide}.size())*p.perByte
 }
 
 // load is the share of the line that such a read takes when it is made every
@@ -58,12 +59,4 @@ func (p price) load(t Table, count int, every time.Duration) float64 {
 		every = p.round
 	}
 	return float64(p.of(t, count)) / float64(every)
-}
-
-// dataBytes is how many bytes of an answer hold count entries of table t.
-func dataBytes(t Table, count int) int {
-	if t.bits() {
-		return (count + 7) / 8
-	}
-	return 2 * count
 }

@@ -17,7 +17,7 @@ func (d *device) relay(c *line.Conn, request []byte) ([]byte, error) {
 	switch function := request[0]; function {
 	case readCoils, readDiscrete, readHolding, readInput, readWrite:
 		d.poller.client.foreign = request
-		q := question{function, binary.BigEndian.Uint16(request[1:]), binary.BigEndian.Uint16(request[3:])}
+		q := question{function, binary.BigEndian.Uint16(request[1:]), binary.BigEndian.Uint16(request[3:]), d.cfg.Wide}
 		data, err := d.ask(c, q, d.poller.cfg.Timeout)
 		if err != nil {
 			return nil, err
@@ -27,7 +27,7 @@ func (d *device) relay(c *line.Conn, request []byte) ([]byte, error) {
 	if !c.EchoKnown() {
 		// The echo of an adapter looks like the answer to a write; that to a
 		// read does not, even if it is an exception.
-		q := question{readHolding, 0, 1}
+		q := question{readHolding, 0, 1, d.cfg.Wide}
 		if len(d.blocks) > 0 {
 			q = d.shortRead(nil).question
 		}

@@ -5,6 +5,7 @@ import "time"
 // planner makes what plans the device's reads as things are now.
 func (d *device) planner() *planner {
 	price := priceOf(d.poller.cfg, d.cfg.Delay, d.planned)
+	price.wide = d.cfg.Wide
 	if d.poller.round > 0 {
 		price.round = d.poller.round
 	}

@@ -161,7 +161,7 @@ func (d *device) shortRead(b *block) *block {
 	var shortest *point
 	look := func(o *block) {
 		for _, p := range o.points {
-			if shortest == nil || dataBytes(p.Table, p.Width()) < dataBytes(shortest.Table, shortest.Width()) {
+			if shortest == nil || p.question().size() < shortest.question().size() {
 				shortest = p
 			}
 		}

@@ -61,7 +61,9 @@ func NewTap(l *line.Line, devices []DeviceConfig, sink adapters.Sink, log *slog.
 		wake:  make(chan struct{}, 1),
 	}
 	t.monitor = newMonitor(t.heard)
+	t.monitor.wide = make(map[byte]bool)
 	for _, c := range devices {
+		t.monitor.wide[c.Unit] = c.Wide
 		d := &tapped{tap: t, cfg: c, stats: DeviceStats{Name: c.Name, Unit: c.Unit, Reason: "not heard yet", Since: time.Now()}}
 		for _, pt := range newPoints(c) {
 			d.points = append(d.points, &tappedPoint{point: pt})

@@ -183,7 +183,7 @@ func TestTap(t *testing.T) {
 		}
 	}
 	err = l.Do(t.Context(), line.Command, func(_ context.Context, c *line.Conn) error {
-		_, err := c.Exchange(readFrame(1, 3, 0, 1), rtuFramer{readFrame(1, 3, 0, 1)}, 0)
+		_, err := c.Exchange(readFrame(1, 3, 0, 1), rtuFramer{readFrame(1, 3, 0, 1), false}, 0)
 		return errors.Join(err, c.Send(readFrame(1, 3, 0, 1)))
 	})
 	if !errors.Is(err, line.ErrListenOnly) {

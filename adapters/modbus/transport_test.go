@@ -71,7 +71,7 @@ func asciiOf(t testing.TB, b ...byte) string {
 func TestASCIIFramer(t *testing.T) {
 	request := asciiOf(t, 7, 3, 4, 0, 0, 2) // two registers from 0x0400: its echo begins like an answer
 	answer := asciiOf(t, 7, 3, 4, 0xAB, 0xCD, 0, 1)
-	f := asciiFramer{[]byte(request)}
+	f := asciiFramer{[]byte(request), false}
 	for name, c := range map[string]struct {
 		heard string
 		fault string // "": the answer is found
@@ -131,7 +131,7 @@ func FuzzASCIIFramer(f *testing.F) {
 	f.Add([]byte(":::\r\n:07\r\n"))
 	packager := goburrow.NewASCIIClientHandler("")
 	f.Fuzz(func(t *testing.T, heard []byte) {
-		framer := asciiFramer{[]byte(request)}
+		framer := asciiFramer{[]byte(request), false}
 		skip, total, err := framer.Scan(heard)
 		if err != nil || skip < 0 || skip > len(heard) || total < 1 {
 			t.Fatalf("%d, %d, %v", skip, total, err)

@@ -24,6 +24,7 @@ func newPoints(c DeviceConfig) []*point {
 		if pc.Every == 0 {
 			pc.Every = c.Every
 		}
+		pc.Wide = c.Wide
 		points = append(points, newPoint(pc))
 	}
 	return points
@@ -42,7 +43,7 @@ func newPoint(c PointConfig) *point {
 
 // question is the read of this point alone.
 func (p *point) question() question {
-	return question{p.Table.reads(), p.Address, uint16(p.Width())}
+	return question{p.Table.reads(), p.Address, uint16(p.Width()), p.Wide}
 }
 
 // decode gives the value of the point from data, the answer to q, which
@@ -52,7 +53,8 @@ func (p *point) decode(q question, data []byte) (adapters.Value, adapters.Qualit
 	if p.Table.bits() {
 		return p.Apply(adapters.Bool(data[at/8]>>(at%8)&1 != 0), p.Point.Names)
 	}
-	raw := p.Field.Of(p.raw(data[2*at : 2*(at+p.Width())]))
+	n := q.width()
+	raw := p.Field.Of(p.raw(data[n*at : n*(at+p.Width())]))
 	if p.Bit {
 		raw = adapters.Bool(raw == adapters.Int(1))
 	}

@@ -56,7 +56,7 @@ func TestDecode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		value, quality := pt.decode(question{readHolding, 6, uint16(len(data) / 2)}, data)
+		value, quality := pt.decode(question{readHolding, 6, uint16(len(data) / 2), false}, data)
 		got := value.String()
 		if quality != adapters.Good {
 			got = quality.String()
@@ -70,7 +70,7 @@ func TestDecode(t *testing.T) {
 func TestDecodeBits(t *testing.T) {
 	data := []byte{0b0000_0001, 0b0000_0100}
 	for address, want := range map[uint16]bool{100: true, 101: false, 109: false, 110: true} {
-		value, _ := newPoint(on("d", "p", Coil, address, Bool)).decode(question{readCoils, 100, 16}, data)
+		value, _ := newPoint(on("d", "p", Coil, address, Bool)).decode(question{readCoils, 100, 16, false}, data)
 		if value != adapters.Bool(want) {
 			t.Errorf("bit %d: got %v", address, value)
 		}

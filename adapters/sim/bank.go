@@ -169,11 +169,12 @@ type bank struct {
 	calendar calendar
 	cells    map[cell]place
 	points   []*point
-	most     int // registers in one request; 0: what the protocol allows
+	most     int  // registers in one request; 0: what the protocol allows
+	wide     bool // see SlaveConfig
 }
 
-func newBank(c calendar, points []PointConfig) *bank {
-	b := &bank{calendar: c, cells: map[cell]place{}}
+func newBank(c calendar, points []PointConfig, wide bool) *bank {
+	b := &bank{calendar: c, cells: map[cell]place{}, wide: wide}
 	for i := range points {
 		t, _ := parseTable(points[i].Table)
 		b.add(cell{t, points[i].Address}, newPoint(&points[i]))
@@ -183,9 +184,18 @@ func newBank(c calendar, points []PointConfig) *bank {
 
 func (b *bank) add(at cell, p *point) {
 	b.points = append(b.points, p)
-	for w := range p.typ.words() {
-		b.cells[cell{at.table, at.address + uint16(w)}] = place{p, w}
+	step := b.step(at.table)
+	for w := 0; w < p.typ.words(); w += step {
+		b.cells[cell{at.table, at.address + uint16(w/step)}] = place{p, w}
 	}
+}
+
+// step is how many words there are at one address.
+func (b *bank) step(t table) int {
+	if b.wide && !t.bits() {
+		return 2
+	}
+	return 1
 }
 
 func (b *bank) point(name string) *point {
@@ -197,13 +207,14 @@ func (b *bank) point(name string) *point {
 	return nil
 }
 
-// read gives n words; ok is false if one of them does not exist. Words of one
-// point are always of one moment.
+// read gives the words of n addresses; ok is false if one of them does not
+// exist. Words of one point are always of one moment.
 func (b *bank) read(at time.Time, from cell, n int) (words []uint16, ok bool) {
-	words = make([]uint16, n)
+	step := b.step(from.table)
+	words = make([]uint16, 0, n*step)
 	var last *point
 	var held []uint16
-	for i := range words {
+	for i := range n {
 		pl, ok := b.cells[cell{from.table, from.address + uint16(i)}]
 		if !ok || int(from.address)+i > math.MaxUint16 {
 			return nil, false
@@ -211,7 +222,7 @@ func (b *bank) read(at time.Time, from cell, n int) (words []uint16, ok bool) {
 		if pl.point != last {
 			last, held = pl.point, pl.point.words(b.calendar, at)
 		}
-		words[i] = held[pl.word]
+		words = append(words, held[pl.word:pl.word+step]...)
 	}
 	return words, true
 }
@@ -230,13 +241,17 @@ func (b *bank) write(at time.Time, from cell, words []uint16) bool {
 
 // put sets words wherever they are; missing registers are made.
 func (b *bank) put(at time.Time, from cell, words []uint16) {
+	step := b.step(from.table)
 	for i := 0; i < len(words); {
-		c := cell{from.table, from.address + uint16(i)}
+		c := cell{from.table, from.address + uint16(i/step)}
 		pl, ok := b.cells[c]
 		if !ok {
 			typ := valueTypes["u16"]
-			if c.table.bits() {
+			switch {
+			case c.table.bits():
 				typ = valueTypes["bool"]
+			case step == 2:
+				typ = valueTypes["u32"]
 			}
 			p := &point{typ: typ, scale: 1, writable: c.table.writable(), settled: true}
 			b.add(c, p)

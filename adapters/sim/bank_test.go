@@ -9,7 +9,7 @@ func at(d time.Duration) time.Time { return begin.Add(d) }
 
 func TestHeldByAWave(t *testing.T) {
 	w := Wave{Shape: Walk, Base: 100, Swing: 50, Period: time.Second, Seed: 4}
-	b := newBank(newCalendar(begin), []PointConfig{{Name: "x", Table: "input", Type: "f32", Wave: w}})
+	b := newBank(newCalendar(begin), []PointConfig{{Name: "x", Table: "input", Type: "f32", Wave: w}}, false)
 	p := b.point("x")
 	words := func(d time.Duration) []uint16 { return p.words(b.calendar, at(d)) }
 	equal := func(want []uint16) func([]uint16) bool {
@@ -31,7 +31,7 @@ func TestHeldByAWave(t *testing.T) {
 }
 
 func TestHeldByChanges(t *testing.T) {
-	b := newBank(newCalendar(begin), []PointConfig{{Name: "x", Table: "holding", Writable: true, Wave: Wave{Base: 5}}})
+	b := newBank(newCalendar(begin), []PointConfig{{Name: "x", Table: "holding", Writable: true, Wave: Wave{Base: 5}}}, false)
 	here := cell{holding, 0}
 	b.put(at(10*time.Second), here, []uint16{6})
 	b.put(at(20*time.Second), here, []uint16{7})
@@ -72,7 +72,7 @@ func TestHeldByChanges(t *testing.T) {
 }
 
 func TestPartOfAValueIsWritten(t *testing.T) {
-	b := newBank(newCalendar(begin), []PointConfig{{Name: "x", Table: "holding", Type: "u32", Writable: true, Wave: Wave{Base: 0x00010002}}})
+	b := newBank(newCalendar(begin), []PointConfig{{Name: "x", Table: "holding", Type: "u32", Writable: true, Wave: Wave{Base: 0x00010002}}}, false)
 	if !b.write(at(0), cell{holding, 1}, []uint16{9}) {
 		t.Fatal("refused")
 	}
@@ -82,7 +82,7 @@ func TestPartOfAValueIsWritten(t *testing.T) {
 }
 
 func TestBitFollowsASwing(t *testing.T) {
-	b := newBank(newCalendar(begin), []PointConfig{{Name: "x", Table: "discrete", Wave: Wave{Shape: Sine, Base: 230, Swing: 3, Period: 2 * time.Second}}})
+	b := newBank(newCalendar(begin), []PointConfig{{Name: "x", Table: "discrete", Wave: Wave{Shape: Sine, Base: 230, Swing: 3, Period: 2 * time.Second}}}, false)
 	seen := map[uint16]bool{}
 	for d := time.Duration(0); d < 4*time.Second; d += 100 * ms {
 		words, _ := b.read(at(d), cell{discrete, 0}, 1)

@@ -57,6 +57,10 @@ type SlaveConfig struct {
 	// MaxRegisters is the most registers that the slave gives or takes in one
 	// request, else exception 3; 0: what the protocol allows.
 	MaxRegisters int
+	// Wide slaves answer four bytes for each register asked for, and refuse to
+	// be written with exception 1. Their values have types of 32 or 64 bits; each
+	// register is two words to Set, Get and Held.
+	Wide bool
 
 	Points []PointConfig
 	Faults []Fault // the faults to begin with; see Slave.SetFault
@@ -238,6 +242,16 @@ func (c *SlaveConfig) validate(p *problems, prefix string) {
 		}
 		table, _ := parseTable(pt.Table)
 		typ, _ := parseType(pt.Type, pt.Length, table)
+		if c.Wide && !table.bits() {
+			if typ.words()%2 != 0 {
+				p.add(key+".type", "does not fill registers of four bytes, choose one of 32 or 64 bits")
+			}
+			typ.bits /= 2 // an address holds twice as much
+		}
+		if int(pt.Address)+typ.words() > 65536 {
+			p.add(key+".address", "%d leaves no room for the %d registers of a %s", pt.Address, typ.words(), pt.Type)
+			continue
+		}
 		for w := range typ.words() {
 			at := cell{table, pt.Address + uint16(w)}
 			if other, ok := taken[at]; ok {
@@ -255,16 +269,12 @@ func (c *PointConfig) validate(p *problems, key string) {
 		p.add(key+".table", "%v", err)
 		return
 	}
-	typ, err := parseType(c.Type, c.Length, table)
-	if err != nil {
+	if _, err := parseType(c.Type, c.Length, table); err != nil {
 		p.add(key+".type", "%v", err)
 		return
 	}
 	if _, err := parseOrder(c.Order); err != nil {
 		p.add(key+".order", "%v", err)
-	}
-	if int(c.Address)+typ.words() > 65536 {
-		p.add(key+".address", "%d leaves no room for the %d registers of a %s", c.Address, typ.words(), c.Type)
 	}
 	if c.Writable && !table.writable() {
 		p.add(key+".writable", "Modbus cannot write to table %s", table)

@@ -13,6 +13,9 @@ const (
 	targetSilent    = 11 // a gateway got no answer from the device
 )
 
+// mostWide is the most registers of four bytes that an answer has room for.
+const mostWide = 250 / 4
+
 // exceptionFlag marks the function code of an exception.
 const exceptionFlag = 0x80
 
@@ -100,6 +103,9 @@ func (b *bank) serve(at time.Time, pdu []byte) []byte {
 		return exception(pdu[0], illegalValue)
 	}
 	if r.write != nil {
+		if b.step(r.table) > 1 {
+			return exception(pdu[0], illegalFunction)
+		}
 		if !b.write(at, cell{r.table, r.address}, r.write) {
 			return exception(pdu[0], illegalAddress)
 		}

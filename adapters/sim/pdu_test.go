@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"testing"
+	"time"
 )
 
 func TestFunctionsAndExceptions(t *testing.T) {
@@ -14,7 +15,7 @@ func TestFunctionsAndExceptions(t *testing.T) {
 		PointConfig{Name: "serial", Table: "holding", Address: 100, Wave: Wave{Base: 5}})
 	u16 := binary.BigEndian.AppendUint16
 	pdu := func(f byte, a, n uint16, rest ...byte) []byte { return append(u16(u16([]byte{f}, a), n), rest...) }
-	b := newBank(newCalendar(begin), points)
+	b := newBank(newCalendar(begin), points, false)
 	for _, c := range []struct {
 		name      string
 		pdu, want []byte
@@ -78,5 +79,36 @@ func TestMaxRegisters(t *testing.T) {
 	d.write(0, read(1, 3, 0, 4))
 	if got := d.all(); !bytes.Equal(got[:5], withCRC(1, 0x83, 3)) || len(got) != 5+13 {
 		t.Errorf("got % x", got)
+	}
+}
+
+// A wide slave gives four bytes for each register, and takes none.
+func TestWideRegisters(t *testing.T) {
+	c := SlaveConfig{Unit: 1, Wide: true, Points: []PointConfig{
+		{Name: "a", Table: "holding", Address: 0x48, Type: "u32", Wave: Wave{Base: 0x80000001}},
+		{Name: "b", Table: "holding", Address: 0x49, Type: "u64", Wave: Wave{Base: 3}},
+		{Name: "end", Table: "holding", Address: 0xFFFF, Type: "i32", Wave: Wave{Base: -2}, Writable: true},
+	}}
+	var p problems
+	if c.validate(&p, ""); p.err() != nil {
+		t.Fatal(p.err())
+	}
+	s := newSlave(&c, newCalendar(time.Now()), func() {})
+	for _, x := range []struct{ asked, want []byte }{
+		{[]byte{3, 0, 0x48, 0, 3}, []byte{3, 12, 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 3}},
+		{[]byte{3, 0xFF, 0xFF, 0, 1}, []byte{3, 4, 0xFF, 0xFF, 0xFF, 0xFE}},
+		{[]byte{3, 0, 0x48, 0, 63}, []byte{0x83, illegalValue}},
+		{[]byte{6, 0xFF, 0xFF, 0, 1}, []byte{0x86, illegalFunction}},
+	} {
+		if got := s.bank.serve(time.Now(), x.asked); !bytes.Equal(got, x.want) {
+			t.Errorf("% x: % x, want % x", x.asked, got, x.want)
+		}
+	}
+	if held := s.Get("holding", 0x48, 1); len(held) != 2 || held[1] != 1 || !s.Held("holding", 0x49, []uint16{0, 0, 0, 3}, time.Now(), time.Now()) {
+		t.Errorf("holds %v", held)
+	}
+	bad := SlaveConfig{Unit: 1, Wide: true, Points: []PointConfig{{Name: "a", Table: "holding", Type: "u16"}}}
+	if bad.validate(&p, ""); p.err() == nil {
+		t.Error("a value of two bytes was accepted")
 	}
 }

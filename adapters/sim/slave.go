@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -46,12 +47,15 @@ type fault struct {
 func newSlave(c *SlaveConfig, cal calendar, wake func()) *Slave {
 	s := &Slave{
 		unit: c.Unit, turnaround: c.Turnaround, jitter: c.Jitter, strict: c.Strict, wake: wake,
-		bank:     newBank(cal, c.Points),
+		bank:     newBank(cal, c.Points, c.Wide),
 		previous: map[byte][]byte{},
 		chance:   rand.New(rand.NewPCG(c.Seed, uint64(c.Unit))),
 		stats:    SlaveStats{Faults: map[FaultKind]uint64{}},
 	}
 	s.bank.most = c.MaxRegisters
+	if c.Wide {
+		s.bank.most = min(cmp.Or(c.MaxRegisters, mostWide), mostWide)
+	}
 	for _, f := range c.Faults {
 		s.faults = append(s.faults, fault{Fault: f})
 	}
@@ -155,8 +159,9 @@ func (s *Slave) Held(table string, address uint16, words []uint16, from, to time
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	step := s.bank.step(t)
 	for i := 0; i < len(words); {
-		pl, ok := s.bank.cells[cell{t, address + uint16(i)}]
+		pl, ok := s.bank.cells[cell{t, address + uint16(i/step)}]
 		if !ok {
 			return false
 		}

@@ -130,7 +130,7 @@ func (b *binder) checkPlace(n node, title string, kind line.Kind, onModbus, onUA
 
 func (b *binder) modbusDevice(d *rawDevice, l *rawLine) *modbus.DeviceConfig {
 	c := &modbus.DeviceConfig{
-		Name: d.name, Unit: uint8(d.unit), Every: d.every, Delay: d.delay, MaxRegisters: d.maxRegisters,
+		Name: d.name, Unit: uint8(d.unit), Every: d.every, Delay: d.delay, MaxRegisters: d.maxRegisters, Wide: d.registerBytes == 4,
 	}
 	switch {
 	case !d.has("unit"):

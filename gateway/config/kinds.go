@@ -212,6 +212,16 @@ func writeFunction(b *binder, path string, v any) (modbus.WriteFunction, bool) {
 	return 0, false
 }
 
+// registerBytes wants how many bytes a device answers for each register.
+func registerBytes(b *binder, path string, v any) (int, bool) {
+	switch v {
+	case int64(2), int64(4):
+		return int(v.(int64)), true
+	}
+	b.bad(path, "", "expected 2 or 4 bytes for each register, not %s", describe(v))
+	return 0, false
+}
+
 // notZero wants any finite number but 0.
 func notZero(b *binder, path string, v any) (float64, bool) {
 	n, ok := number(b, path, v)

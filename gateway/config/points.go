@@ -90,7 +90,7 @@ func (b *binder) checkBounds(p *rawPoint, writable bool, needs string) {
 func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 	c := modbus.PointConfig{
 		Type: p.typ, Length: p.length, Order: d.order, Mapping: p.mapping(),
-		Every: p.every, Write: p.write, Priority: p.priority,
+		Every: p.every, Write: p.write, Priority: p.priority, Wide: d.registerBytes == 4,
 	}
 	if p.has("order") {
 		c.Order = p.order

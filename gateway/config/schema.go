@@ -260,6 +260,7 @@ type rawDevice struct {
 	order               modbus.Order
 	numbering           numbering
 	maxRegisters        int
+	registerBytes       int
 	match               *regexp.Regexp
 	request             string
 	onOffline           OnOffline
@@ -269,7 +270,7 @@ type rawDevice struct {
 }
 
 func newDevice(n node) rawDevice {
-	return rawDevice{node: n, every: second, stale: minute, numbering: fromZero, maxRegisters: 125, onOffline: KeepCommand,
+	return rawDevice{node: n, every: second, stale: minute, numbering: fromZero, maxRegisters: 125, registerBytes: 2, onOffline: KeepCommand,
 		// A pump that starts minutes late is worse than one that doesn't.
 		maxCommandAge: 30 * second, publish: PublishPoints}
 }
@@ -286,6 +287,7 @@ var deviceTable = table[rawDevice]{
 	key("order", order, func(d *rawDevice) *modbus.Order { return &d.order }),
 	key("numbering", oneOf(fromZero, fromOne, byManual), func(d *rawDevice) *numbering { return &d.numbering }),
 	key("max_registers", integer[int](1, 125), func(d *rawDevice) *int { return &d.maxRegisters }),
+	key("register_bytes", registerBytes, func(d *rawDevice) *int { return &d.registerBytes }),
 	key("request", octets(`what the device is asked with, such as "MEAS?\r\n"`), func(d *rawDevice) *string { return &d.request }),
 	key("match", pattern, func(d *rawDevice) **regexp.Regexp { return &d.match }),
 	key("on_offline", oneOf(KeepCommand, RejectCommand), func(d *rawDevice) *OnOffline { return &d.onOffline }),
@@ -379,7 +381,7 @@ var (
 // The keys that only make sense on some lines: one list for devices and one
 // for points. A key in neither is good everywhere.
 var (
-	modbusDeviceKeys = []string{"unit", "delay", "order", "numbering", "max_registers"}
+	modbusDeviceKeys = []string{"unit", "delay", "order", "numbering", "max_registers", "register_bytes"}
 	uartDeviceKeys   = []string{"stale", "match", "request"}
 	modbusPointKeys  = []string{"coil", "discrete", "input", "holding", "type", "length", "order", "bit", "bits", "every", "priority", "write", "fc"}
 	uartPointKeys    = []string{"from", "at", "send", "expect", "timeout"}
