@@ -40,6 +40,32 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+const (
+	firstPort = 12_000
+	portCount = 20_000
+)
+
+// nextPort counts on from a place of this process's own.
+var nextPort atomic.Int64
+
+func init() { nextPort.Store(int64(os.Getpid()) * 101) }
+
+// freePort gives a TCP port that nobody listens on and no other test was given.
+// It is below those that the kernel gives to outgoing connections
+// (ip_local_port_range, ip(7)), one of which might have it by then.
+func freePort(t testing.TB) int {
+	t.Helper()
+	for range portCount {
+		port := firstPort + int(nextPort.Add(1))%portCount
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
+}
+
 // upstream is a real mosquitto with a port and a persistence of its own.
 type upstream struct {
 	t    testing.TB
@@ -50,15 +76,10 @@ type upstream struct {
 
 func newUpstream(t testing.TB, extra string) *upstream {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	dir := t.TempDir()
-	u := &upstream{t: t, conf: filepath.Join(dir, "mosquitto.conf"), addr: l.Addr().String()}
+	port, dir := freePort(t), t.TempDir()
+	u := &upstream{t: t, conf: filepath.Join(dir, "mosquitto.conf"), addr: fmt.Sprintf("127.0.0.1:%d", port)}
 	text := fmt.Sprintf("user root\nlistener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nmax_queued_messages 0\nlog_dest none\n%s\n",
-		l.Addr().(*net.TCPAddr).Port, dir, extra)
+		port, dir, extra)
 	if err := os.WriteFile(u.conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -10,17 +10,6 @@ import (
 	"testing"
 )
 
-// freePort is one that nobody listens on just now.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // runProxy starts a proxy of Debian's and waits until it listens.
 func runProxy(t *testing.T, port int, name string, args ...string) {
 	t.Helper()

@@ -3,7 +3,6 @@ package bridge
 import (
 	"crypto/tls"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,14 +49,9 @@ func (a *authority) issue(name, san string, days int) (cert, key string) {
 // over is a mosquitto with one more listener, of that configuration.
 func over(t *testing.T, extra string, args ...any) (up *upstream, addr string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr)
-	l.Close()
-	up = newUpstream(t, fmt.Sprintf("listener %d 127.0.0.1\n", port.Port)+fmt.Sprintf(extra, args...)).start()
-	return up, port.String()
+	port := freePort(t)
+	up = newUpstream(t, fmt.Sprintf("listener %d 127.0.0.1\n", port)+fmt.Sprintf(extra, args...)).start()
+	return up, fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // TestTLSErrorsNameTheRemedy connects to real servers that something is wrong

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -217,15 +218,30 @@ func (p *process) wait(limit time.Duration) int {
 	}
 }
 
-// freePort finds a TCP port that nobody uses.
+const (
+	firstPort = 12_000
+	portCount = 20_000
+)
+
+// nextPort counts on from a place of this process's own.
+var nextPort atomic.Int64
+
+func init() { nextPort.Store(int64(os.Getpid()) * 101) }
+
+// freePort gives a TCP port that nobody listens on and no other test was given.
+// It is below those that the kernel gives to outgoing connections
+// (ip_local_port_range, ip(7)), one of which might have it by then.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range portCount {
+		port := firstPort + int(nextPort.Add(1))%portCount
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // mosquitto starts a real mosquitto that keeps its sessions in dir.
