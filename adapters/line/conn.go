@@ -112,7 +112,7 @@ func (c *Conn) Send(req []byte) error {
 	if err != nil {
 		return err
 	}
-	pause(time.Until(sent))
+	c.line.waiter.sleep(sent)
 	c.line.meter.sent(begin, sent)
 	return nil
 }
@@ -172,7 +172,7 @@ func (c *Conn) settle() error {
 			return err
 		}
 	case UART:
-		pause(time.Until(l.last.Add(c.quiet)))
+		l.waiter.sleep(l.last.Add(c.quiet))
 		if err := l.hear(); err != nil {
 			return c.lost(err)
 		}
@@ -182,16 +182,13 @@ func (c *Conn) settle() error {
 	thrown := 0
 	silence := max(l.silence, c.quiet)
 	for {
-		pause(time.Until(l.last.Add(silence)))
-		n, err := l.wire.pending()
+		l.waiter.sleep(l.last.Add(silence))
+		n, err := l.wire.take(l.buf[:])
 		if err != nil {
 			return c.lost(err)
 		}
 		if n == 0 {
 			break
-		}
-		if n, err = l.wire.read(l.buf[:], time.Time{}); err != nil {
-			return c.lost(err)
 		}
 		thrown += n
 		l.thrown = append(l.thrown, l.buf[:min(n, mostThrown-len(l.thrown))]...)
@@ -212,8 +209,8 @@ func (c *Conn) settle() error {
 // renew makes a new connection where the present one is dead: once, at once.
 func (c *Conn) renew() error {
 	l := c.line
-	pause(time.Until(l.last.Add(c.quiet)))
-	_, err := l.wire.pending()
+	l.waiter.sleep(l.last.Add(c.quiet))
+	err := l.wire.alive()
 	if err == nil && l.mute < muteLimit {
 		return nil
 	}
@@ -242,16 +239,14 @@ func (c *Conn) renew() error {
 func (c *Conn) gather() error {
 	l := c.line
 	for {
-		n, err := l.wire.pending()
+		n, err := l.wire.take(l.buf[len(l.kept):])
 		if err != nil {
 			return c.lost(err)
 		}
 		if n == 0 {
 			break
 		}
-		if n, err = c.read(l.buf[len(l.kept):], time.Now().Add(readSlice)); err != nil {
-			return err
-		}
+		l.heard(n)
 		l.kept = append(l.kept, l.buf[len(l.kept):len(l.kept)+n]...)
 		if len(l.kept) > len(l.buf)/2 {
 			l.meter.noisy(0)
@@ -314,7 +309,7 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 				// Nothing is to be learned before the rest can be there. Once is
 				// enough: what is late then comes at any moment.
 				slept = end
-				pause(min(missing-wakeUp, time.Until(hard)))
+				l.doze(earlier(time.Now().Add(missing-wakeUp), hard))
 			}
 		}
 		n, err := c.read(l.buf[have:], earlier(until, hard))
@@ -342,6 +337,15 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 		if have == len(l.buf) {
 			return nil, c.garbled(l.buf[:], BadFrame(Noise, "%d bytes came and no answer among them", have))
 		}
+	}
+}
+
+// doze sleeps until end, whatever comes in.
+func (l *Line) doze(end time.Time) {
+	if p, ok := l.wire.(*port); ok {
+		l.waiter.deaf(p.side, end)
+	} else {
+		l.waiter.sleep(end)
 	}
 }
 

@@ -174,8 +174,9 @@ func (q *lanes) disarm() {
 	}
 }
 
-// calm resets the eventfd after a wait.
-func (q *lanes) calm() {
+// calm resets the eventfd and reports whether it was set.
+func (q *lanes) calm() bool {
 	var count [8]byte
-	_, _ = unix.Read(q.alarm, count[:]) // EAGAIN: it was not set
+	n, _ := quick(unix.SYS_READ, q.alarm, count[:])
+	return n == len(count)
 }

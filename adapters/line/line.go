@@ -8,13 +8,11 @@ package line
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Lane is a queue of jobs. Commands go before what somebody asks who sets the
@@ -44,6 +42,7 @@ type Line struct {
 
 	// What follows belongs to the owner goroutine.
 	wire    wire
+	waiter  *waiter
 	broken  error     // why the wire must be closed after the present job
 	told    string    // the reason for being closed that was told last
 	tries   int       // attempts to open since something came in last
@@ -180,15 +179,15 @@ func (l *Line) Run(ctx context.Context) error {
 		return fmt.Errorf("line %s: %w", l.cfg.Name, err)
 	}
 	defer l.lanes.disarm()
-	if l.cfg.Kind.Serial() {
-		// A thread of its own, so that its sleeps end in time. It ends with
-		// this goroutine, for it is not given back.
-		runtime.LockOSThread()
-		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // else sleeps are a little longer
+	waiter, err := newWaiter()
+	if err != nil {
+		return fmt.Errorf("line %s: %w", l.cfg.Name, err)
 	}
-	if l.cfg.Kind.Serial() {
-		spares.fill()
+	defer waiter.close()
+	if err := waiter.watch(l.lanes.alarm); err != nil {
+		return fmt.Errorf("line %s: %w", l.cfg.Name, err)
 	}
+	l.waiter = waiter
 	stop := context.AfterFunc(ctx, l.lanes.wake)
 	defer stop()
 	for ctx.Err() == nil {
@@ -268,6 +267,11 @@ func (l *Line) connect(ctx context.Context) (wire, error) {
 	}
 	p, err := l.host.open(l.cfg, l.once)
 	if err != nil {
+		return nil, err
+	}
+	p.wait = l.waiter
+	if err := l.waiter.watch(p.side); err != nil {
+		p.close()
 		return nil, err
 	}
 	return p, nil
@@ -364,12 +368,12 @@ const idleLook = time.Second
 // idle waits for something to do.
 func (l *Line) idle(ctx context.Context) error {
 	if len(l.ears) > 0 && (l.cfg.Kind == UART || l.cfg.Listen) {
-		err := l.wire.idle(l.lanes.alarm, idleLook)
-		l.lanes.calm()
-		if err != nil {
-			return err
-		}
-		return l.hear()
+		var err error
+		waitErr := l.waiter.until(time.Now().Add(idleLook), func() bool {
+			err = l.hear()
+			return err != nil || l.lanes.calm()
+		})
+		return errors.Join(err, waitErr)
 	}
 	if !l.cfg.Kind.Serial() {
 		select {
@@ -384,7 +388,7 @@ func (l *Line) idle(ctx context.Context) error {
 	case <-l.lanes.signal:
 	case <-ctx.Done():
 	case <-timer.C:
-		return l.wire.idle(-1, 0)
+		return l.wire.alive()
 	}
 	return nil
 }
@@ -392,11 +396,8 @@ func (l *Line) idle(ctx context.Context) error {
 // hear hands what has come in unasked to those who listen.
 func (l *Line) hear() error {
 	for {
-		n, err := l.wire.pending()
+		n, err := l.wire.take(l.buf[:])
 		if err != nil || n == 0 {
-			return err
-		}
-		if n, err = l.wire.read(l.buf[:], time.Time{}); err != nil || n == 0 {
 			return err
 		}
 		at := time.Now()

@@ -6,19 +6,23 @@ import (
 	"io/fs"
 	"os"
 	"time"
+	"unsafe"
 
 	"go.bug.st/serial"
 	"golang.org/x/sys/unix"
 )
 
-// port is an open serial port. Beside the library's descriptor it holds one
-// of our own on the same terminal, side, for what the library has not: a lock
-// that root heeds too, a wait that can be woken, a write that does not block
-// and a look at what is pending.
+// port is an open serial port. The library opens it, sets it up and closes it.
+// The bytes go through a descriptor of our own on the same terminal, side, which
+// does not block: the library's Write has no timeout; its Read holds a thread in
+// select(2), which knows no descriptor above 1023, so that a gateway with a
+// thousand clients would lose an adapter for good once it is replugged. The
+// descriptor also bears a lock that root heeds too.
 type port struct {
 	path  string
 	tty   serial.Port
 	side  int
+	wait  *waiter // of its line
 	host  machine
 	note  func(text string) // tells what the port can't do
 	rs485 RS485
@@ -48,7 +52,7 @@ func (m machine) open(cfg Config, note func(text string)) (*port, error) {
 		_ = unix.Close(side)
 		return nil, openError(path, device, err)
 	}
-	if p.tty, err = openLow(device, mode(cfg.Serial)); err != nil {
+	if p.tty, err = serial.Open(device, mode(cfg.Serial)); err != nil {
 		_ = unix.Close(side)
 		return nil, openError(path, device, err)
 	}
@@ -113,23 +117,38 @@ func holder(device string) string {
 	return "another program that can't be seen; look with: sudo fuser -v " + device
 }
 
-// read waits for bytes until deadline. The library gives 0 and nil both for
-// a timeout and for nothing else, and panics in select(2) where a descriptor
-// is above 1023.
 func (p *port) read(buf []byte, deadline time.Time) (n int, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			n, err = 0, fmt.Errorf("%w: %v", errHigh, r)
+	waitErr := p.wait.until(deadline, func() bool {
+		n, err = p.take(buf)
+		return n > 0 || err != nil
+	})
+	if err == nil {
+		err = waitErr
+	}
+	return n, err
+}
+
+func (p *port) take(buf []byte) (int, error) {
+	switch n, code := quick(unix.SYS_READ, p.side, buf); {
+	case code == unix.EAGAIN:
+		return 0, nil
+	case code != 0:
+		return 0, fmt.Errorf("%w (%v)", errGone, code)
+	case n == 0:
+		return 0, errGone // hung up
+	default:
+		return n, nil
+	}
+}
+
+// quick makes a call that does not block, of which the runtime need not know.
+func quick(call uintptr, fd int, b []byte) (n int, code unix.Errno) {
+	for {
+		done, _, code := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		if code != unix.EINTR {
+			return int(done), code
 		}
-	}()
-	if err := p.tty.SetReadTimeout(max(0, time.Until(deadline))); err != nil {
-		return 0, err
 	}
-	n, err = p.tty.Read(buf)
-	if err != nil {
-		return 0, fmt.Errorf("%w (%v)", errGone, err)
-	}
-	return n, nil
 }
 
 // write sends, and switches the transmitter where that is up to us: the
@@ -149,48 +168,33 @@ func (p *port) write(b []byte, deadline time.Time) error {
 	return errors.Join(err, p.talk(false))
 }
 
-// send writes to the side descriptor, which does not block: the library's
-// Write has no timeout, and not even Close would free it.
 func (p *port) send(b []byte, deadline time.Time) error {
 	for len(b) > 0 {
-		n, err := unix.Write(p.side, b)
-		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			ready, err := poll([]unix.PollFd{{Fd: int32(p.side), Events: unix.POLLOUT}}, deadline)
+		n, code := quick(unix.SYS_WRITE, p.side, b)
+		switch code {
+		case 0:
+			b = b[n:]
+		case unix.EAGAIN:
+			found, err := poll(p.side, unix.POLLOUT, deadline)
 			if err != nil {
 				return fmt.Errorf("wait to write: %w", err)
 			}
-			if !ready {
+			if found == 0 {
 				_ = unix.IoctlSetInt(p.side, unix.TCFLSH, unix.TCOFLUSH) // what is stuck must not go out later
 				return errors.New("the port takes no more bytes; is its flow control stuck?")
 			}
-		case err != nil:
-			return fmt.Errorf("%w (%v)", errGone, err)
 		default:
-			b = b[n:]
+			return fmt.Errorf("%w (%v)", errGone, code)
 		}
 	}
 	return nil
 }
 
-func (p *port) pending() (int, error) {
-	n, err := unix.IoctlGetInt(p.side, unix.TIOCINQ)
-	if err != nil {
-		return 0, fmt.Errorf("%w (%v)", errGone, err)
-	}
-	if n > 0 {
-		return n, nil
-	}
-	return 0, p.idle(-1, 0)
-}
-
-func (p *port) idle(alarm int, d time.Duration) error {
-	fds := []unix.PollFd{{Fd: int32(p.side), Events: unix.POLLIN}, {Fd: int32(alarm), Events: unix.POLLIN}}
-	if _, err := poll(fds, time.Now().Add(d)); err != nil {
-		return fmt.Errorf("wait for bytes: %w", err)
-	}
-	if fds[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0 {
+func (p *port) alive() error {
+	switch found, err := poll(p.side, unix.POLLIN, time.Time{}); {
+	case err != nil:
+		return fmt.Errorf("look at the port: %w", err)
+	case found&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0:
 		return errGone
 	}
 	return nil
@@ -199,5 +203,4 @@ func (p *port) idle(alarm int, d time.Duration) error {
 func (p *port) close() {
 	_ = p.tty.Close()
 	_ = unix.Close(p.side)
-	spares.fill()
 }

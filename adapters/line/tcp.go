@@ -58,13 +58,20 @@ func (s *stream) write(p []byte, deadline time.Time) error {
 	return err
 }
 
-// pending peeks, so that a connection that the peer has closed while nothing
+func (s *stream) take(p []byte) (int, error) { return s.receive(p, 0) }
+
+// alive peeks, so that a connection that the peer has closed while nothing
 // was asked is noticed before a request is spent on it.
-func (s *stream) pending() (n int, err error) {
-	var one [1]byte
-	// Control, not Read, which would heed the deadline of the last read.
+func (s *stream) alive() error {
+	_, err := s.receive(make([]byte, 1), unix.MSG_PEEK)
+	return err
+}
+
+// receive gives what is there. It uses Control, not Read, which would heed the
+// deadline of the last read.
+func (s *stream) receive(p []byte, flags int) (n int, err error) {
 	rawErr := s.raw.Control(func(fd uintptr) {
-		n, _, err = unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		n, _, err = unix.Recvfrom(int(fd), p, flags|unix.MSG_DONTWAIT)
 	})
 	switch {
 	case rawErr != nil:
@@ -78,8 +85,5 @@ func (s *stream) pending() (n int, err error) {
 	}
 	return n, nil
 }
-
-// idle is not used: nobody speaks unasked over a network.
-func (s *stream) idle(int, time.Duration) error { return nil }
 
 func (s *stream) close() { _ = s.conn.Close() }

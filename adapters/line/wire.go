@@ -11,17 +11,16 @@ import (
 type wire interface {
 	// read waits until deadline for bytes; it gives 0 and nil when none came.
 	read(p []byte, deadline time.Time) (int, error)
+	// take reads what is there; it gives 0 and nil when nothing is.
+	take(p []byte) (int, error)
 	// write sends all of p or fails at the deadline.
 	write(p []byte, deadline time.Time) error
-	// pending tells how many bytes wait to be read, or that the peer is gone.
-	pending() (int, error)
-	// idle waits for bytes, until alarm is readable or for at most d.
-	idle(alarm int, d time.Duration) error
+	// alive tells that the adapter or the peer is gone.
+	alive() error
 	close()
 }
 
-// pause sleeps for d, exactly: time.Sleep overshoots by up to a millisecond,
-// which is half of the silence between two frames.
+// pause sleeps for d in the kernel.
 func pause(d time.Duration) {
 	if d <= 0 {
 		return
@@ -31,8 +30,9 @@ func pause(d time.Duration) {
 	}
 }
 
-// poll waits for one of fds until deadline. It gives false when none is ready.
-func poll(fds []unix.PollFd, deadline time.Time) (bool, error) {
+// poll waits until deadline for one of events on fd, and gives which came; none is 0.
+func poll(fd int, events int16, deadline time.Time) (int16, error) {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
 	for {
 		left := time.Until(deadline)
 		// Rounded up, for poll counts in milliseconds and must not spin.
@@ -42,11 +42,9 @@ func poll(fds []unix.PollFd, deadline time.Time) (bool, error) {
 		case err == unix.EINTR:
 			continue
 		case err != nil:
-			return false, err
-		case n > 0:
-			return true, nil
-		case time.Until(deadline) <= 0:
-			return false, nil
+			return 0, err
+		case n > 0 || time.Until(deadline) <= 0:
+			return fds[0].Revents, nil
 		}
 	}
 }

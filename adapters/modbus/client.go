@@ -179,6 +179,9 @@ func (e Exception) Error() string {
 	return fmt.Sprintf("the device refuses: exception %d", uint8(e))
 }
 
+// ofGateway reports whether a gateway speaks for a device that does not answer.
+func (e Exception) ofGateway() bool { return e == GatewayPath || e == GatewayTarget }
+
 // exception turns goburrow's exception into ours and leaves other errors.
 func exception(err error) error {
 	var refused *goburrow.ModbusError

@@ -424,11 +424,7 @@ func (pt *point) wanted(b *block, now time.Time) bool {
 func (d *device) publishBad(points []*point, quality adapters.Quality, now time.Time) {
 	d.readings = d.readings[:0]
 	for _, pt := range points {
-		if pt.known && pt.told == quality {
-			continue
-		}
-		pt.told, pt.known = quality, true
-		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Quality: quality, Time: now})
+		d.readings = pt.spoil(d.readings, quality, now)
 	}
 	if len(d.readings) > 0 {
 		d.poller.sink.Put(d.readings)

@@ -57,8 +57,5 @@ func (d *device) relayed(ctx context.Context, request []byte, err error) {
 		}
 		d.poller.rouse()
 	}
-	if errors.Is(err, GatewayPath) || errors.Is(err, GatewayTarget) {
-		return // another gateway answered, not the device
-	}
 	d.settle(ctx, err)
 }

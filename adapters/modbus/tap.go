@@ -230,11 +230,7 @@ func (d *tapped) tell(on bool, reason string) {
 func (d *tapped) publishBad(points []*tappedPoint, quality adapters.Quality, now time.Time) {
 	d.readings = d.readings[:0]
 	for _, pt := range points {
-		if pt.known && pt.told == quality {
-			continue
-		}
-		pt.told, pt.known = quality, true
-		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Quality: quality, Time: now})
+		d.readings = pt.spoil(d.readings, quality, now)
 	}
 	if len(d.readings) > 0 {
 		d.tap.sink.Put(d.readings)

@@ -19,9 +19,8 @@ const (
 
 // refused deals with an exception.
 func (d *device) refused(b *block, code Exception, now time.Time) {
-	switch code {
-	case GatewayPath, GatewayTarget:
-		d.silent(b, code, now) // the gateway lives, the device does not
+	if code.ofGateway() {
+		d.silent(b, code, now)
 		return
 	}
 	d.alive()

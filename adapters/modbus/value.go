@@ -17,6 +17,15 @@ type point struct {
 	missing bool      // the device says that it has no such register
 }
 
+// spoil adds to readings that pt has no value, unless that was told last.
+func (pt *point) spoil(readings []adapters.Reading, quality adapters.Quality, now time.Time) []adapters.Reading {
+	if pt.known && pt.told == quality {
+		return readings
+	}
+	pt.told, pt.known = quality, true
+	return append(readings, adapters.Reading{Point: pt.Point, Quality: quality, Time: now})
+}
+
 // newPoints makes the points of a device ready.
 func newPoints(c DeviceConfig) []*point {
 	points := make([]*point, 0, len(c.Points))

@@ -62,11 +62,12 @@ func (d *device) command(ctx context.Context, cmd adapters.Command) (value adapt
 
 // settle draws the conclusion about the device from how a command ended.
 func (d *device) settle(ctx context.Context, err error) {
+	var refused Exception
 	switch {
-	case err == nil || errors.As(err, new(Exception)):
+	case err == nil || errors.As(err, &refused) && !refused.ofGateway():
 		d.alive()
 	case ctx.Err() != nil || errors.Is(err, line.ErrClosed) || errors.Is(err, errOwing):
-	case errors.Is(err, line.ErrTimeout) || errors.As(err, new(*line.FrameError)):
+	case refused.ofGateway() || errors.Is(err, line.ErrTimeout) || errors.As(err, new(*line.FrameError)):
 		if d.state != offline && len(d.blocks) > 0 && d.again == nil {
 			d.again = d.shortRead(nil) // does it live?
 			d.polite = time.Now()

@@ -46,10 +46,7 @@ func (c *DeviceConfig) Compose(value func(point string) float64) []byte {
 		if err != nil || b.Type.Encode(raw, straight) != nil {
 			continue
 		}
-		copy(place, straight)
-		if len(place)%2 == 0 {
-			b.Order.Arrange(place, straight, b.Type)
-		}
+		b.arrange(place, straight)
 	}
 	return c.Wrap(text)
 }

@@ -58,7 +58,7 @@ func (p PointConfig) Accepts(v adapters.Value) error {
 type Binary struct {
 	At    int // from the first byte of the frame, marks included
 	Type  adapters.Type
-	Order adapters.Order // of the bytes of a type of two, four or eight
+	Order adapters.Order // of the bytes; where their number is odd, ABCD or DCBA
 	Field adapters.Field // bits of the number to take instead of all; one bit is a bool if Bit
 	Bit   bool
 }
@@ -77,15 +77,24 @@ func (b Binary) value(frame []byte) (v adapters.Value, ok bool) {
 		return v, false
 	}
 	raw := make([]byte, b.Size())
-	copy(raw, frame[b.At:])
-	if len(raw)%2 == 0 {
-		b.Order.Arrange(raw, frame[b.At:b.At+len(raw)], b.Type)
-	}
+	b.arrange(raw, frame[b.At:b.At+len(raw)])
 	v = b.Field.Of(b.Type.Decode(raw))
 	if b.Bit {
 		v = adapters.Bool(v == adapters.Int(1))
 	}
 	return v, true
+}
+
+// arrange brings the bytes of the number from the wire to the order ABCD, or back.
+func (b Binary) arrange(dst, src []byte) {
+	if len(src)%2 == 0 {
+		b.Order.Arrange(dst, src, b.Type)
+		return
+	}
+	copy(dst, src)
+	if b.Order == adapters.DCBA {
+		slices.Reverse(dst)
+	}
 }
 
 // DeviceConfig is one device that speaks on a UART line.
@@ -162,6 +171,8 @@ func (p PointConfig) validate(c DeviceConfig, bad func(key, format string, args 
 			bad(".at", "the point has from already")
 		case !b.Type.Known() || b.Type == adapters.TypeString || !b.Order.Known():
 			bad(".type", "type %v is not one of numbers in frames", b.Type)
+		case b.Type.Bytes() == 3 && (b.Order == adapters.CDAB || b.Order == adapters.BADC):
+			bad(".order", "three bytes have the order ABCD or DCBA")
 		case b.Field.Bits > 0 && (!b.Type.Integer() || int(b.Field.Shift+b.Field.Bits) > 8*b.Type.Bytes()):
 			bad(".bits", "a value of type %v has no bits %d to %d", b.Type, b.Field.Shift, b.Field.Shift+b.Field.Bits-1)
 		case b.At < 0 || b.At+b.Size() > longestLine || c.Length > 0 && b.At+b.Size() > c.Length:

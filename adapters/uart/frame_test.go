@@ -268,6 +268,7 @@ func TestBitsOfFrames(t *testing.T) {
 		"true":    {At: 1, Type: adapters.TypeU8, Field: adapters.Field{Shift: 7, Bits: 1}, Bit: true},
 		"false":   {At: 1, Type: adapters.TypeU8, Field: adapters.Field{Shift: 1, Bits: 1}, Bit: true},
 		"2":       {At: 1, Type: adapters.TypeI8, Field: adapters.Field{Shift: 4, Bits: 2}},
+		"8430914": {At: 0, Type: adapters.TypeU24, Order: adapters.DCBA},
 		"invalid": {At: 2, Type: adapters.TypeI16},
 	} {
 		c := PointConfig{Point: &adapters.Point{Name: "p"}, Binary: &b, Mapping: adapters.Mapping{Decimals: -1, Bad: []adapters.Value{adapters.Int(0x8000)}}}

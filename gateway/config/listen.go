@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 
 	"sluice/adapters/line"
@@ -25,12 +26,22 @@ func (b *binder) buildListen(l *rawLine, out *Line) {
 }
 
 // checkListened reports what a device on a line that is only listened to
-// can't have.
+// can't have, and what has no effect there.
 func (b *binder) checkListened(d *rawDevice, l *rawLine) {
+	idle := func(n node, title string, keys ...string) {
+		for _, k := range keys {
+			if n.has(k) && b.fine(n.at(k)) && !d.has("use") {
+				b.warn(n.at(k), "take it out", "%q has no effect on %s: line %q is only listened to, and another master says when something is read", k, title, l.name)
+			}
+		}
+	}
+	idle(d.node, d.title(), "every", "delay", "max_registers")
 	for i := range d.points {
-		if p := &d.points[i]; p.has("write") {
+		p := &d.points[i]
+		if p.has("write") {
 			b.badKey(p.at("write"), "", "point %q can't be written: line %q is only listened to, and nothing is ever sent on it", p.name, l.name)
 		}
+		idle(p.node, fmt.Sprintf("point %q", p.name), "every", "priority")
 	}
 }
 

@@ -258,6 +258,12 @@ func (b *binder) binary(d *rawDevice, p *rawPoint, l *rawLine) *uart.Binary {
 		b.badKey(p.at("at"), "", "point %q has \"from\" already: expected one of from and at", p.name)
 	case place.Type == adapters.TypeString:
 		b.bad(p.at("type"), `text is read with "match" and "from"`, "expected a type of numbers: point %q has \"at\"", p.name)
+	case place.Size() == 3 && (place.Order == adapters.CDAB || place.Order == adapters.BADC):
+		at := p.at("order")
+		if !p.has("order") {
+			at = p.at("type")
+		}
+		b.bad(at, "", "three bytes have no order %s: expected order \"ABCD\" or \"DCBA\" (the least significant byte first)", place.Order)
 	case l.frame.length > 0 && p.place+place.Size() > l.frame.length:
 		b.bad(p.at("at"), "", "a value of %d bytes does not fit here: the frame ends after %d", place.Size(), l.frame.length)
 	default:
