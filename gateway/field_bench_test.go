@@ -84,6 +84,7 @@ serial = "%d 8E1"
 	before, used := answers(6), g.cpu()
 	after := answers(26)
 	used = g.cpu() - used
+	b.ReportMetric(float64(statusKiB(b, g.cmd.Process.Pid, "VmRSS:"))/1024, "rss-MiB")
 	readings := float64(after-before) * float64(each) / 2
 	b.ReportMetric(float64(used.Microseconds())/readings, "cpu-µs/reading")
 	b.ReportMetric(readings, "readings")

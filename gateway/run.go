@@ -30,6 +30,9 @@ import (
 // stopLimit bounds an orderly stop.
 const stopLimit = 5 * time.Second
 
+// startEnds is after what time devices are known and readings come.
+const startEnds = 5 * time.Second
+
 // run is `sluice run`.
 func run(ctx context.Context, o cli.RunOptions) error {
 	// Before all else: one that comes early must not end the program.
@@ -51,7 +54,7 @@ func run(ctx context.Context, o cli.RunOptions) error {
 	if err != nil {
 		return err
 	}
-	g.group.add(newReloader(&asRead, g.broker, told, log))
+	g.group.add(newReloader(&asRead, g.broker, told, log), newFootprint(startEnds, log))
 	defer g.close()
 	return g.run(ctx, shown)
 }
