@@ -11,8 +11,9 @@ import (
 
 // BenchmarkFieldToBroker prints what the gateway's process costs for each
 // reading, from the register to the retained message in the broker: ten energy
-// meters on one line (A) and 32 small devices on a fast one (B). The devices
-// are in another process. One operation is one whole measurement.
+// meters on one line (A) and 32 small devices on a fast one (B), with and
+// without an upstream that takes every reading through the durable log. The
+// devices are in another process. One operation is one whole measurement.
 func BenchmarkFieldToBroker(b *testing.B) {
 	var meter, small []sim.PointConfig
 	meterPoints, smallPoints := "", ""
@@ -39,21 +40,24 @@ func BenchmarkFieldToBroker(b *testing.B) {
 		smallPoints += fmt.Sprintf("c%d = { coil = %d }\n", a, a)
 	}
 	ms := time.Millisecond
-	b.Run("A", func(b *testing.B) {
-		for b.Loop() {
-			fieldToBroker(b, meterPoints, 30, 19200, 10, sim.SlaveConfig{Turnaround: 8 * ms, Jitter: 4 * ms, Strict: true, Points: meter})
-		}
-	})
-	b.Run("B", func(b *testing.B) {
-		for b.Loop() {
-			fieldToBroker(b, smallPoints, 28, 115200, 32, sim.SlaveConfig{Turnaround: 2 * ms, Jitter: ms, Strict: true, Points: small})
-		}
-	})
+	for _, relayed := range []bool{false, true} {
+		name := map[bool]string{true: "relayed"}[relayed]
+		b.Run("A"+name, func(b *testing.B) {
+			for b.Loop() {
+				fieldToBroker(b, relayed, meterPoints, 30, 19200, 10, sim.SlaveConfig{Turnaround: 8 * ms, Jitter: 4 * ms, Strict: true, Points: meter})
+			}
+		})
+		b.Run("B"+name, func(b *testing.B) {
+			for b.Loop() {
+				fieldToBroker(b, relayed, smallPoints, 28, 115200, 32, sim.SlaveConfig{Turnaround: 2 * ms, Jitter: ms, Strict: true, Points: small})
+			}
+		})
+	}
 }
 
 // fieldToBroker measures over ten cycles, after three. Each device takes two
 // reads for its points.
-func fieldToBroker(b *testing.B, points string, each, baud, units int, slave sim.SlaveConfig) {
+func fieldToBroker(b *testing.B, relayed bool, points string, each, baud, units int, slave sim.SlaveConfig) {
 	bus := sim.LineConfig{Name: "bus", Kind: "rtu", Baud: baud, Parity: 'E'}
 	var devices strings.Builder
 	for unit := 1; unit <= units; unit++ {
@@ -62,6 +66,12 @@ func fieldToBroker(b *testing.B, points string, each, baud, units int, slave sim
 		fmt.Fprintf(&devices, "[[device]]\nname = \"m%d\"\nline = \"bus\"\nunit = %d\nevery = \"0s\"\nmax_registers = 80\n[device.points]\n%s", unit, unit, points)
 	}
 	field := simulate(b, bus)
+	upstream := ""
+	if relayed {
+		port := freePort(b)
+		mosquitto(b, b.TempDir(), port)
+		upstream = fmt.Sprintf("[[upstream]]\nname = \"cloud\"\nurl = \"mqtt://127.0.0.1:%d\"\nout = [\"#\"]\nqos = 1\n", port)
+	}
 	g := newSite(b, fmt.Sprintf(`
 [broker]
 listen = ["tcp://127.0.0.1:%d"]
@@ -72,7 +82,7 @@ name = "bus"
 kind = "rtu"
 port = %q
 serial = "%d 8E1"
-%s`, freePort(b), field.Path("bus"), baud, devices.String())).start("--quiet")
+%s%s`, freePort(b), field.Path("bus"), baud, upstream, devices.String())).start("--quiet")
 	defer g.kill()
 	answers := func(least uint64) uint64 {
 		last := field.Slave("bus", uint8(units))
