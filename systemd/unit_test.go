@@ -140,7 +140,7 @@ func TestUnitKeepsItsPromises(t *testing.T) {
 		"SupplementaryGroups":      "dialout",
 		"StateDirectory":           "sluice",
 		"DevicePolicy":             "closed",
-		"LimitNOFILE":              "1024", // what select(2) can wait for
+		"LimitNOFILE":              "4096",
 		"ProtectSystem":            "strict",
 		"CapabilityBoundingSet":    "",
 	} {
@@ -232,6 +232,7 @@ func TestInstall(t *testing.T) {
 		"usr/bin/sluice":                        0o755,
 		"usr/lib/systemd/system/sluice.service": 0o644,
 		"usr/lib/sysusers.d/sluice.conf":        0o644,
+		"usr/lib/udev/rules.d/60-sluice.rules":  0o644,
 		"etc/sluice/config.toml":                0o640,
 	}
 	dest := stage(t)
