@@ -25,11 +25,12 @@ type pace struct {
 	good    int
 	toLearn int           // cycles that go before the measurement
 	learned chan struct{} // closed then
+	online  chan string   // devices, as they are found to live
 }
 
 func newPace() *pace {
 	return &pace{last: make(map[*adapters.Point]time.Time), gaps: make(map[*adapters.Point][]time.Duration),
-		seen: make(map[*adapters.Point]bool), toLearn: 3, learned: make(chan struct{})}
+		seen: make(map[*adapters.Point]bool), toLearn: 3, learned: make(chan struct{}), online: make(chan string, 64)}
 }
 
 // follow makes the points of devices, but for the dead, those of the cycle.
@@ -70,7 +71,11 @@ func (p *pace) Put(readings []adapters.Reading) {
 	}
 }
 
-func (p *pace) Availability(string, bool, string) {}
+func (p *pace) Availability(device string, on bool, _ string) {
+	if on {
+		p.online <- device
+	}
+}
 
 // reset begins the measurement.
 func (p *pace) reset() {
@@ -174,6 +179,9 @@ func (s scenario) measure(b *testing.B) {
 	used = cpuTime(b) - used
 	took := time.Since(begin)
 	load := l.Stats().Load
+	if back := s.recover(field, sink); back > 0 {
+		b.ReportMetric(back.Seconds(), "s-recovery-max")
+	}
 	sink.mu.Lock()
 	defer sink.mu.Unlock()
 	theory := s.theory()
@@ -199,6 +207,21 @@ func (s scenario) measure(b *testing.B) {
 		b.ReportMetric(naive.Seconds(), "s-naive-cycle")
 		b.ReportMetric(theory.Seconds()/naive.Seconds(), "naive-efficiency")
 	}
+}
+
+// recover brings the dead devices back, one after another, and gives how long it
+// took at most until that was noticed.
+func (s scenario) recover(field *played, sink *pace) (longest time.Duration) {
+	for len(sink.online) > 0 {
+		<-sink.online
+	}
+	for _, unit := range s.dead {
+		begin := time.Now()
+		field.revive(unit)
+		<-sink.online
+		longest = max(longest, time.Since(begin))
+	}
+	return longest
 }
 
 // reportLate prints how often a point came later than a quarter of its period.

@@ -211,8 +211,9 @@ func monotonic() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// play plays the field until standard input ends: it prints where the line is,
-// each change of the first relay with its time, and what happened at last.
+// play plays the field until standard input ends, which names dead units that
+// are to come back: it prints where the line is, each change of the first relay
+// with its time, and what happened at last.
 func (s scenario) play() error {
 	f, err := sim.New([]sim.LineConfig{s.field()}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -236,6 +237,13 @@ func (s scenario) play() error {
 		}()
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		unit, err := strconv.ParseUint(in.Text(), 10, 8)
+		if err != nil {
+			return err
+		}
+		if err := f.Slave("bus", uint8(unit)).SetFault(); err != nil {
+			return err
+		}
 	}
 	stats := f.Stats("bus")
 	cancel()
@@ -245,9 +253,10 @@ func (s scenario) play() error {
 
 // played is a field in a process of its own.
 type played struct {
-	port  string
-	coils chan coilChange
-	end   func() (requests, violations int)
+	port   string
+	coils  chan coilChange
+	revive func(unit int)
+	end    func() (requests, violations int)
 }
 
 type coilChange struct {
@@ -292,6 +301,11 @@ func (s scenario) start(b *testing.B) *played {
 			end <- [2]int{requests, violations}
 		}
 	}()
+	p.revive = func(unit int) {
+		if _, err := fmt.Fprintln(in, unit); err != nil {
+			b.Fatal(err)
+		}
+	}
 	ended := false
 	p.end = func() (int, int) {
 		ended = true
