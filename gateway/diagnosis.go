@@ -84,8 +84,8 @@ func sayOfDevice(say func(string, ...any), was, d modbus.DeviceStats, spoilt, an
 		say("unit %d answers when unit %d (%s) is asked: %d times", d.Stranger, d.Unit, d.Name, n)
 	}
 	if n := d.Late - was.Late; n >= fewStrays {
-		if d.P99 > timeout {
-			say("timeout %s is below p99 %s of unit %d (%s): %d answers came too late", rounded(timeout), rounded(d.P99), d.Unit, d.Name, n)
+		if d.Wait > timeout {
+			say("timeout %s is below p99 %s of unit %d (%s): %d answers came too late", rounded(timeout), rounded(d.Wait), d.Unit, d.Name, n)
 		} else {
 			say("%d answers of unit %d (%s) came after the timeout of %s", n, d.Unit, d.Name, rounded(timeout))
 		}

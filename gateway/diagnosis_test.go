@@ -181,12 +181,12 @@ func TestDiagnosisOfFigures(t *testing.T) {
 	before := figures{at: at, timeout: 300 * time.Millisecond, devices: []modbus.DeviceStats{{Name: "m3", Unit: 3}}}
 	now := before
 	now.at = at.Add(time.Minute)
-	now.devices = []modbus.DeviceStats{{Name: "m3", Unit: 3, Requests: 50, Answers: 50, Late: 2, P99: 200 * time.Millisecond}}
+	now.devices = []modbus.DeviceStats{{Name: "m3", Unit: 3, Requests: 50, Answers: 50, Late: 2, P99: 900 * time.Millisecond, Wait: 200 * time.Millisecond}}
 	now.line = line.Stats{Requests: 50, Answers: 50}
 	if said := diagnose(before, now); len(said) != 1 || said[0] != "2 answers of unit 3 (m3) came after the timeout of 300ms" {
 		t.Errorf("of late answers: %q", said)
 	}
-	now.devices[0].P99 = 480 * time.Millisecond
+	now.devices[0].Wait = 480 * time.Millisecond
 	if said := diagnose(before, now); len(said) != 1 || said[0] != "timeout 300ms is below p99 480ms of unit 3 (m3): 2 answers came too late" {
 		t.Errorf("of a short timeout: %q", said)
 	}

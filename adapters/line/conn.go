@@ -27,7 +27,8 @@ const (
 )
 
 const (
-	// settleLimit bounds the wait for a line to fall silent.
+	// settleLimit bounds the wait for a line to fall silent, but on a slow one
+	// the longest answer may come to its end.
 	settleLimit = 300 * time.Millisecond
 	// wakeUp is how late the begin of an answer is noticed at most, as a rule:
 	// the sleep through the rest ends by as much earlier.
@@ -178,7 +179,11 @@ func (c *Conn) settle() error {
 		}
 		return nil
 	}
-	limit := time.Now().Add(settleLimit + c.quiet)
+	patience := settleLimit
+	if l.cfg.Kind.Serial() {
+		patience = max(patience, l.longest)
+	}
+	limit := time.Now().Add(patience + c.quiet)
 	thrown := 0
 	silence := max(l.silence, c.quiet)
 	for {

@@ -53,6 +53,7 @@ type device struct {
 
 	stats   DeviceStats // guarded by poller.mu
 	latency line.Window // the same
+	waits   line.Window // the same
 }
 
 func newDevice(p *Poller, c DeviceConfig) *device {
@@ -65,6 +66,7 @@ func newDevice(p *Poller, c DeviceConfig) *device {
 		planned: usualTurnaround,
 		turn:    line.NewWindow(128),
 		latency: line.NewWindow(128),
+		waits:   line.NewWindow(128),
 		stats:   DeviceStats{Name: c.Name, Unit: c.Unit, Reason: "not asked yet", Since: time.Now()},
 	}
 	for _, pt := range d.points {
@@ -78,6 +80,7 @@ const (
 	leastTimeout = 40 * time.Millisecond
 	margin       = 15 * time.Millisecond // a busy machine may be late itself
 	learnFrom    = 16                    // turnarounds that must be known
+	fifo         = 16                    // characters that a UART may hold back before it hands them over
 )
 
 // timeout is how long to wait for an answer: what the device usually needs,
@@ -229,13 +232,14 @@ func (d *device) asked(c *line.Conn, begin time.Time, err error) {
 	end := time.Now()
 	d.rested = end.Add(d.cfg.Delay)
 	answered := err == nil || errors.As(err, new(Exception))
+	turnaround := time.Duration(0)
 	if answered {
-		wire := time.Duration(d.poller.client.size) * d.poller.cfg.Serial.CharTime()
-		d.turn.Add(max(0, end.Sub(c.Begin())-wire))
+		turnaround = max(0, end.Sub(c.Begin())-d.onWire(d.poller.client.size))
+		d.turn.Add(turnaround)
 		if d.sinceSort++; d.sinceSort >= learnFrom {
 			d.sinceSort = 0
 			p50, p99 := d.turn.Percentiles()
-			d.learned = max(leastTimeout, 2*p99+margin)
+			d.learned = max(leastTimeout, 2*p99+margin+fifo*d.poller.cfg.Serial.CharTime())
 			d.measured, d.slowest = p50, p99
 		}
 	}
@@ -248,12 +252,13 @@ func (d *device) asked(c *line.Conn, begin time.Time, err error) {
 	s.Busy += end.Sub(begin)
 	s.Timeout = d.learned
 	if took := d.overtime.asked(begin, end, answered); took > 0 {
-		d.tardy(took)
+		d.tardy(took, d.poller.client.size)
 	}
 	if answered {
 		s.Answers++
 		s.LastAnswer = end
 		d.latency.Add(end.Sub(begin))
+		d.waits.Add(turnaround)
 	}
 	var (
 		frame   *line.FrameError
@@ -390,6 +395,7 @@ func (d *device) tell(on bool, reason string) {
 func (d *device) publish(b *block, data []byte, now time.Time) {
 	d.readings = d.readings[:0]
 	for _, pt := range b.points {
+		pt.held = true
 		if !pt.wanted(b, now) {
 			continue
 		}

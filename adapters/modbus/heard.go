@@ -16,7 +16,7 @@ func (p *Poller) hear(thrown []byte, now time.Time) {
 			continue
 		}
 		frames++
-		p.stray(rest[0], question, now)
+		p.stray(rest[:n], question, now)
 		rest = rest[n:]
 	}
 	if frames == 0 {
@@ -38,13 +38,14 @@ func strayFrame(b []byte) (size int, question bool) {
 }
 
 // stray counts a valid frame of a unit that nobody waited for.
-func (p *Poller) stray(unit byte, question bool, now time.Time) {
+func (p *Poller) stray(frame []byte, question bool, now time.Time) {
+	unit := frame[0]
 	for _, d := range p.devices {
 		if question || d.cfg.Unit != unit {
 			continue
 		}
 		if took, late := d.overtime.late(now); late {
-			d.tardy(took)
+			d.tardy(took, 8+len(frame))
 			return
 		}
 		if d != p.asked || p.heeded {
@@ -57,12 +58,20 @@ func (p *Poller) stray(unit byte, question bool, now time.Time) {
 	}
 }
 
-// tardy counts an answer that came too late. The caller holds the lock.
-func (d *device) tardy(took time.Duration) {
+// tardy counts an answer that came too late, and what it took where that is
+// known: size bytes of it and of its request were on the wire. The caller holds
+// the lock.
+func (d *device) tardy(took time.Duration, size int) {
 	d.stats.Late++
 	if took > 0 {
 		d.latency.Add(took)
+		d.waits.Add(max(0, took-d.onWire(size)))
 	}
+}
+
+// onWire is how long so many bytes take on the wire.
+func (d *device) onWire(size int) time.Duration {
+	return time.Duration(size) * d.poller.cfg.Serial.CharTime()
 }
 
 // Foreign tells how many valid frames came that neither asked anything for us

@@ -196,6 +196,7 @@ func (p *Poller) Stats() []DeviceStats {
 	for i, d := range p.devices {
 		stats[i] = d.stats
 		stats[i].P50, stats[i].P99 = d.latency.Percentiles()
+		_, stats[i].Wait = d.waits.Percentiles()
 	}
 	return stats
 }
@@ -227,5 +228,6 @@ type DeviceStats struct {
 	BadRegisters int           // points that the device says it does not have
 	LastAnswer   time.Time     // zero: never
 	P50, P99     time.Duration // from request to answer, over the last 128 answers
+	Wait         time.Duration // of 99 % of them from the end of the request to the begin of the answer
 	Timeout      time.Duration // the wait for an answer as learned so far, 0: not yet
 }

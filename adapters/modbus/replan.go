@@ -67,6 +67,9 @@ func (d *device) replan(must bool) {
 // forgive forgets what the device was found to lack, for it may be another
 // one, or set up by now.
 func (d *device) forgive() {
+	for _, p := range d.points {
+		p.held = false
+	}
 	if len(d.cuts) == 0 {
 		return
 	}

@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -69,7 +70,11 @@ func (d *device) unknown(b *block, why error, now time.Time) {
 		end := int(b.address) + int(b.count)
 		d.cuts[cut{b.points[0].Table, int(b.address)}] = true
 		d.cuts[cut{b.points[0].Table, end}] = true
-		d.poller.log.Warn("register is missing in the device", "device", d.cfg.Name, "point", b.points[0].Point.Name,
+		text := "register is missing in the device"
+		if errors.Is(why, line.ErrTimeout) {
+			text = "register is missing, or the device keeps silent about it"
+		}
+		d.poller.log.Warn(text, "device", d.cfg.Name, "point", b.points[0].Point.Name,
 			"table", b.points[0].Table, "address", b.address, "reason", why)
 		d.countBad()
 	}
@@ -117,12 +122,13 @@ func (d *device) silent(b *block, why error, now time.Time) {
 }
 
 // blame puts off a block about which a living device keeps silent, and takes
-// it apart when that goes on.
+// it apart when that goes on. Silence does not mean that a register is missing
+// which was there before.
 func (d *device) blame(b *block, now time.Time) {
 	if b.silent++; b.silent > 1 { // once may be chance: it stays due
 		b.due = now.Add(min(b.retry(500*time.Millisecond<<min(b.silent-2, 6)), longestHush))
 	}
-	if b.silent >= silentLimit {
+	if b.silent >= silentLimit && (len(b.points) > 1 || !b.points[0].held) {
 		d.unknown(b, line.ErrTimeout, now)
 		return
 	}

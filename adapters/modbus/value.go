@@ -15,6 +15,7 @@ type point struct {
 
 	due     time.Time // it is published from then on; the zero time is at once
 	missing bool      // the device says that it has no such register
+	held    bool      // the device has answered for it
 }
 
 // spoil adds to readings that pt has no value, unless that was told last.
