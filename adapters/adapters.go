@@ -79,6 +79,7 @@ type Command struct {
 // Result is the truth about a command.
 type Result struct {
 	Value   Value // what was read back; None where nothing could be read
+	Written Value // what was sent, after the point's bounds; None where nothing was
 	Elapsed time.Duration
 	Time    time.Time
 	Err     error // nil: written, and read back where the point asks for it

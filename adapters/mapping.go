@@ -1,10 +1,7 @@
 package adapters
 
 import (
-	"errors"
-	"fmt"
 	"math"
-	"math/bits"
 	"slices"
 )
 
@@ -57,12 +54,10 @@ func (m *Mapping) Apply(raw Value, names map[int64]string) (Value, Quality) {
 
 // scaled keeps whole numbers whole where it can, with all their digits.
 func (m *Mapping) scaled(raw Value) Value {
-	f, _ := raw.Number()
-	if raw.kind != KindFloat && m.Decimals < 0 {
-		if v, ok := m.exact(raw); ok {
-			return v
-		}
+	if v, ok := m.exact(raw); ok {
+		return v
 	}
+	f, _ := raw.Number()
 	digits := m.Decimals
 	switch {
 	case digits >= 0:
@@ -73,38 +68,49 @@ func (m *Mapping) scaled(raw Value) Value {
 	default:
 		digits = Decimals(f) + Decimals(m.scale()) + Decimals(m.Offset)
 	}
-	if m.plain() && raw.kind != KindFloat {
-		return raw
-	}
 	return Float(Round(f*m.scale()+m.Offset, digits))
 }
 
 // exact is raw·Scale + Offset where all of it is whole and fits 64 bits.
 func (m *Mapping) exact(raw Value) (Value, bool) {
 	if m.plain() {
-		return raw, true
+		return raw, raw.kind != KindFloat
 	}
-	const most = 1 << 53
-	scale, offset := m.scale(), m.Offset
-	if scale != math.Trunc(scale) || offset != math.Trunc(offset) || math.Abs(scale) > most || math.Abs(offset) > most {
+	scale, offset, ok := m.whole()
+	if !ok || raw.kind != KindInt {
 		return Value{}, false
 	}
-	if raw.kind == KindUint {
-		return Value{}, false
+	n := int64(raw.bits)
+	product := n * scale
+	sum := product + offset
+	if product/scale != n || scale == -1 && n == math.MinInt64 || (sum < product) != (offset < 0) {
+		return Value{}, false // too big
 	}
-	n, by := int64(raw.bits), int64(scale)
-	high, low := bits.Mul64(magnitude(n), magnitude(by))
-	if high != 0 || low > math.MaxInt64-most {
-		return Value{}, false
-	}
-	return Int(n*by + int64(offset)), true
+	return Int(sum), true
 }
 
-func magnitude(n int64) uint64 {
-	if n < 0 {
-		return -uint64(n)
+// unscaled is the raw number that exact makes v of.
+func (m *Mapping) unscaled(v Value) (Value, bool) {
+	scale, offset, ok := m.whole()
+	if !ok || v.kind != KindInt {
+		return Value{}, false
 	}
-	return uint64(n)
+	n := int64(v.bits)
+	product := n - offset
+	if (product > n) != (offset < 0) || product%scale != 0 {
+		return Value{}, false
+	}
+	return Int(product / scale), true
+}
+
+// whole gives Scale and Offset where both are whole numbers.
+func (m *Mapping) whole() (scale, offset int64, ok bool) {
+	const most = 1 << 53
+	s, o := m.scale(), m.Offset
+	if s != math.Trunc(s) || o != math.Trunc(o) || math.Abs(s) > most || math.Abs(o) > most {
+		return 0, 0, false
+	}
+	return int64(s), int64(o), true
 }
 
 // equal is == for which 1.0 is 1.
@@ -132,22 +138,16 @@ func (v Value) ordinal() (int64, bool) {
 }
 
 // Invert gives the raw number that stands for a commanded value of p: that of a
-// word, or the inverse of scale and offset after the bounds of p.
+// word, or the inverse of scale and offset after the bounds of p. A point with
+// words takes these and their numbers alone, and what is within its bounds where
+// it has both.
 func (m *Mapping) Invert(v Value, p *Point) (Value, error) {
-	if v.kind == KindString {
-		for n, word := range p.Names {
-			if word == v.text {
-				return Int(n), nil
-			}
-		}
-		if len(p.Names) == 0 {
-			return Value{}, fmt.Errorf("%q is not a number", v.text)
-		}
-		return Value{}, fmt.Errorf("%q is not one of the words of the point", v.text)
+	if n, known := p.number(v.text); known && v.kind == KindString {
+		return Int(n), nil
 	}
 	number, ok := v.Number()
 	if !ok {
-		return Value{}, errors.New("the value is not a number")
+		return Value{}, p.NotANumber(v)
 	}
 	clamped := number
 	if p.Min != nil {
@@ -156,10 +156,31 @@ func (m *Mapping) Invert(v Value, p *Point) (Value, error) {
 	if p.Max != nil {
 		clamped = min(clamped, *p.Max)
 	}
-	if m.plain() && clamped == number {
-		return v, nil // with all its digits
+	raw := m.Raw(v)
+	if p.Names != nil {
+		if n, named := p.named(raw); named {
+			return Int(n), nil
+		}
+		if p.Min == nil || p.Max == nil || clamped != number {
+			return Value{}, p.errNoName(v)
+		}
 	}
-	return Float((clamped - m.Offset) / m.scale()), nil
+	if clamped != number {
+		raw = m.Raw(Float(clamped))
+	}
+	return raw, nil
+}
+
+// Raw gives the raw number of a value that is a number.
+func (m *Mapping) Raw(v Value) Value {
+	if m.plain() {
+		return v // with all its digits
+	}
+	if raw, ok := m.unscaled(v); ok {
+		return raw
+	}
+	number, _ := v.Number()
+	return Float((number - m.Offset) / m.scale())
 }
 
 // Check reports what is wrong with the mapping, each with the key it is about.

@@ -48,10 +48,14 @@ func Uint(n uint64) Value {
 	return Value{kind: KindUint, bits: n}
 }
 
-// Float makes a number. NaN and infinities are no numbers: they give None.
+// Float makes a number. NaN and infinities are no numbers: they give None; and
+// -0 is 0.
 func Float(f float64) Value {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return Value{}
+	}
+	if f == 0 {
+		f = 0 // not -0
 	}
 	return Value{kind: KindFloat, bits: math.Float64bits(f)}
 }

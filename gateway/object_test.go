@@ -61,7 +61,7 @@ func (f *outflow) tell(after int, answer string) (out []string) {
 			}
 		}
 		if r.Quality == adapters.Good {
-			r.Value = parseValue(text, r.Point)
+			r.Value = r.Point.Parse(text)
 		}
 		f.r.take(news{reading: r, last: i == len(said)-1})
 	}

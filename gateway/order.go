@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -94,34 +93,5 @@ func parseCommand(payload []byte, p *adapters.Point) (v adapters.Value, id strin
 	if text == "" {
 		return v, id, errors.New("payload is empty: expected a value")
 	}
-	return parseValue(text, p), id, nil
-}
-
-// parseValue reads a word as the point's names, a switch word, a number, or
-// else as text. Whether the point can be set to it is the adapter's to say.
-func parseValue(text string, p *adapters.Point) adapters.Value {
-	if p.Text {
-		return adapters.String(text)
-	}
-	for _, name := range p.Names {
-		if strings.EqualFold(name, text) {
-			return adapters.String(name)
-		}
-	}
-	switch strings.ToLower(text) {
-	case "on", "true":
-		return adapters.Bool(true)
-	case "off", "false":
-		return adapters.Bool(false)
-	}
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return adapters.Int(n)
-	}
-	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return adapters.Uint(n)
-	}
-	if f, err := strconv.ParseFloat(text, 64); err == nil && !adapters.Float(f).IsNone() {
-		return adapters.Float(f)
-	}
-	return adapters.String(text)
+	return p.Parse(text), id, nil
 }

@@ -104,7 +104,7 @@ func (p *point) encode(v adapters.Value) ([]byte, error) {
 	raw, err := v, error(nil)
 	switch {
 	case p.Type == Bool || p.Bit:
-		raw, err = p.truth(v)
+		raw, err = p.Point.Switch(v)
 	case p.Type != String:
 		raw, err = p.Invert(v, p.Point)
 	}
@@ -139,26 +139,10 @@ func (p *point) registers(v, raw adapters.Value) ([]byte, error) {
 	b := make([]byte, len(wire))
 	if err := p.Type.Encode(raw, b); err != nil {
 		if v != raw {
-			return nil, fmt.Errorf("value %v is %w", v, err)
+			return nil, fmt.Errorf("value %v: raw %w", v, err)
 		}
 		return nil, fmt.Errorf("value %w", err)
 	}
 	p.Order.Arrange(wire, b, p.Type)
 	return wire, nil
-}
-
-// truth gives a commanded value as a bool.
-func (p *point) truth(v adapters.Value) (adapters.Value, error) {
-	switch v.Kind() {
-	case adapters.KindBool:
-		return v, nil
-	case adapters.KindString:
-		raw, err := p.Invert(v, p.Point)
-		return adapters.Bool(raw != adapters.Int(0)), err
-	}
-	number, ok := v.Number()
-	if !ok || number != 0 && number != 1 {
-		return adapters.Value{}, fmt.Errorf("the value %v is neither on nor off", v)
-	}
-	return adapters.Bool(number != 0), nil
 }

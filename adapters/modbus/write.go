@@ -15,7 +15,7 @@ import (
 // compares. A device that is offline is tried, too.
 func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Result {
 	begin := time.Now()
-	value, err := d.command(ctx, cmd)
+	res, err := d.command(ctx, cmd)
 	now := time.Now()
 	d.poller.mu.Lock()
 	d.stats.Writes++
@@ -24,7 +24,8 @@ func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Resul
 		err = fmt.Errorf("device %s, point %s: %w", d.cfg.Name, cmd.Point, outcome(err))
 	}
 	d.poller.mu.Unlock()
-	return adapters.Result{Value: value, Elapsed: now.Sub(begin), Time: now, Err: err}
+	res.Elapsed, res.Time, res.Err = now.Sub(begin), now, err
+	return res
 }
 
 // outcome marks the errors after which a command may be tried again.
@@ -39,25 +40,27 @@ func outcome(err error) error {
 	return err
 }
 
-func (d *device) command(ctx context.Context, cmd adapters.Command) (value adapters.Value, err error) {
+// command carries out cmd. Of the result it sets Value and Written.
+func (d *device) command(ctx context.Context, cmd adapters.Command) (res adapters.Result, err error) {
 	pt := d.byName[cmd.Point]
 	switch {
 	case pt == nil:
-		return value, errors.New("the device has no such point")
+		return res, errors.New("the device has no such point")
 	case pt.PointConfig.Write == ReadOnly:
-		return value, errors.New("the point is read only; allow writing with write = \"verify\"")
+		return res, errors.New("the point is read only; allow writing with write = \"verify\"")
 	}
 	data, err := pt.encode(cmd.Value)
 	if err != nil {
-		return value, err
+		return res, err
 	}
 	err = d.poller.line.Do(ctx, line.Command, func(ctx context.Context, c *line.Conn) error {
 		d.poller.commanded = time.Now()
-		value, err = d.carryOut(ctx, c, pt, data)
+		res.Written, _ = pt.decode(pt.question(), data)
+		res.Value, err = d.carryOut(ctx, c, pt, data)
 		d.settle(ctx, err)
 		return err
 	})
-	return value, err
+	return res, err
 }
 
 // settle draws the conclusion about the device from how a command ended.

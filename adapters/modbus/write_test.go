@@ -50,18 +50,18 @@ func TestWrite(t *testing.T) {
 	t.Parallel()
 	f, s, r, p := writeBench(t)
 	for _, test := range []struct {
-		point       string
-		value, back adapters.Value
+		point                string
+		value, written, back adapters.Value
 	}{
-		{"heater", adapters.Bool(true), adapters.Bool(true)},
-		{"fan", adapters.Bool(true), adapters.Value{}},
-		{"valve", adapters.Int(40), adapters.Int(40)},
-		{"valve", adapters.Int(400), adapters.Int(100)}, // clamped
-		{"temp", adapters.Float(-21.44), adapters.Float(-21.4)},
-		{"flow", adapters.Float(21.4), adapters.Float(21.4)},
+		{"heater", adapters.Bool(true), adapters.Bool(true), adapters.Bool(true)},
+		{"fan", adapters.Bool(true), adapters.Bool(true), adapters.Value{}},
+		{"valve", adapters.Int(40), adapters.Int(40), adapters.Int(40)},
+		{"valve", adapters.Int(400), adapters.Int(100), adapters.Int(100)}, // clamped
+		{"temp", adapters.Float(-21.44), adapters.Float(-21.4), adapters.Float(-21.4)},
+		{"flow", adapters.Float(21.4), adapters.Float(21.4), adapters.Float(21.4)},
 	} {
 		res := write(t, p, test.point, test.value)
-		if res.Err != nil || res.Value != test.back || res.Elapsed <= 0 || res.Time.IsZero() {
+		if res.Err != nil || res.Written != test.written || res.Value != test.back || res.Elapsed <= 0 || res.Time.IsZero() {
 			t.Errorf("%s = %v: %+v", test.point, test.value, res)
 		}
 	}
@@ -82,6 +82,29 @@ func TestWrite(t *testing.T) {
 	}
 	if s := p.Stats()[0]; s.Writes != 9 || s.WriteErrors != 3 {
 		t.Errorf("%d writes, %d errors", s.Writes, s.WriteErrors)
+	}
+}
+
+// What a command can't be is told with what it can.
+func TestWordsOfRefusals(t *testing.T) {
+	t.Parallel()
+	flow := writable(on("d", "flow", Holding, 2, F32), Verify)
+	flow.Scale = 0.1
+	level := writable(on("d", "level", Holding, 4, U16), Verify)
+	level.Scale = 0.1
+	for _, test := range []struct {
+		p       PointConfig
+		command string
+		want    string
+	}{
+		{writable(on("d", "heater", Coil, 0, Bool), Verify), "ein", `"ein" is neither on nor off: expected on, off, true, false, 1 or 0`},
+		{flow, "1e40", "value 1e+40: raw 1e+41 is too big for type f32"},
+		{level, "7000", "value 7000: raw 70000 is outside 0 to 65535 of type u16"},
+		{flow, "22,5", `"22,5" is not a number: write 22.5, with a decimal point`},
+	} {
+		if err := test.p.Accepts(test.p.Point.Parse(test.command)); err == nil || err.Error() != test.want {
+			t.Errorf("%s to %s: %v, want %s", test.command, test.p.Point.Name, err, test.want)
+		}
 	}
 }
 

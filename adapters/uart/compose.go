@@ -36,14 +36,14 @@ func (c *DeviceConfig) Compose(value func(point string) float64) []byte {
 		if end := b.At + b.Size(); len(text) < end {
 			text = append(text, make([]byte, end-len(text))...)
 		}
-		raw, err := p.Invert(adapters.Float(value(p.Point.Name)), p.Point)
+		raw := p.Raw(adapters.Float(value(p.Point.Name)))
 		if b.Type == adapters.TypeBool {
 			number, _ := raw.Number()
 			raw = adapters.Bool(number > 0)
 		}
 		place := text[b.At : b.At+b.Size()]
 		straight := make([]byte, len(place))
-		if err != nil || b.Type.Encode(raw, straight) != nil {
+		if b.Type.Encode(raw, straight) != nil {
 			continue
 		}
 		b.arrange(place, straight)

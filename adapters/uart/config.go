@@ -49,8 +49,7 @@ type PointConfig struct {
 // Accepts tells why a command with the value v can't be carried out, nil if
 // it can.
 func (p PointConfig) Accepts(v adapters.Value) error {
-	pt := newPoint(p, nil)
-	_, err := pt.request(v)
+	_, err := newPoint(p, nil).format(v)
 	return err
 }
 

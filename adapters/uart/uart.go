@@ -197,7 +197,7 @@ type DeviceStats struct {
 // Value of the result is what that line says, None if it says nothing.
 func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Result {
 	begin := time.Now()
-	value, err := d.command(ctx, cmd)
+	res, err := d.command(ctx, cmd)
 	now := time.Now()
 	d.listener.mu.Lock()
 	d.stats.Writes++
@@ -206,7 +206,8 @@ func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Resul
 		err = fmt.Errorf("device %s, point %s: %w", d.cfg.Name, cmd.Point, outcome(err))
 	}
 	d.listener.mu.Unlock()
-	return adapters.Result{Value: value, Elapsed: now.Sub(begin), Time: now, Err: err}
+	res.Elapsed, res.Time, res.Err = now.Sub(begin), now, err
+	return res
 }
 
 // outcome marks the errors after which a command may be tried again.
@@ -220,7 +221,8 @@ func outcome(err error) error {
 	return err
 }
 
-func (d *device) command(ctx context.Context, cmd adapters.Command) (value adapters.Value, err error) {
+// command carries out cmd. Of the result it sets Value and Written.
+func (d *device) command(ctx context.Context, cmd adapters.Command) (res adapters.Result, err error) {
 	var pt *point
 	for _, p := range d.points {
 		if p.Point.Name == cmd.Point {
@@ -229,15 +231,17 @@ func (d *device) command(ctx context.Context, cmd adapters.Command) (value adapt
 	}
 	switch {
 	case pt == nil:
-		return value, errors.New("the device has no such point")
+		return res, errors.New("the device has no such point")
 	case pt.Send == "":
-		return value, errors.New("the point is read only; give it a send text")
+		return res, errors.New("the point is read only; give it a send text")
 	}
-	request, err := pt.request(cmd.Value)
+	text, err := pt.format(cmd.Value)
 	if err != nil {
-		return value, err
+		return res, err
 	}
+	request := pt.request(text)
 	err = d.listener.line.Do(ctx, line.Command, func(_ context.Context, c *line.Conn) error {
+		res.Written, _ = pt.parse(text)
 		if pt.expect == nil {
 			return c.Send([]byte(request))
 		}
@@ -245,8 +249,8 @@ func (d *device) command(ctx context.Context, cmd adapters.Command) (value adapt
 		if err != nil {
 			return err
 		}
-		value = d.confirmed(pt, d.frames.content(answer))
+		res.Value = d.confirmed(pt, d.frames.content(answer))
 		return nil
 	})
-	return value, err
+	return res, err
 }

@@ -375,8 +375,29 @@ func TestMapping(t *testing.T) {
 	const big = "18446744073709551615"
 	p := newPoint(d, nil)
 	v, _ := p.parse(big)
-	if sent, err := p.request(v); v.String() != big || sent != big || err != nil {
+	if sent, err := p.format(v); v.String() != big || sent != big || err != nil {
 		t.Errorf("%s became %v and was sent as %s, %v", big, v, sent, err)
+	}
+}
+
+// A point with words takes these and their numbers alone.
+func TestWordsThatAreSent(t *testing.T) {
+	c := readable("mode")
+	c.Send, c.Point.Names = "MODE {value}\n", map[int64]string{0: "off", 5: "boost"}
+	p := newPoint(c, nil)
+	for _, test := range []struct{ command, sent, err string }{
+		{"boost", "5", ""},
+		{"5", "5", ""},
+		{"off", "0", ""},
+		{"false", "0", ""},
+		{"on", "", `on is not one of the words of the point: expected "off" (0) or "boost" (5)`},
+		{"7", "", `7 is not in the map of the point: expected "off" (0) or "boost" (5)`},
+		{"sleep", "", `"sleep" is not one of the words`},
+	} {
+		sent, err := p.format(c.Point.Parse(test.command))
+		if sent != test.sent || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s is sent as %q, %v, want %q, %s", test.command, sent, err, test.sent, test.err)
+		}
 	}
 }
 
@@ -384,10 +405,10 @@ func TestRequestCannotBeSmuggled(t *testing.T) {
 	c := readable("say")
 	c.Send = "SAY {value}\n"
 	p := newPoint(c, nil)
-	if got, err := p.request(adapters.String("hello")); err != nil || got != "SAY hello\n" {
+	if got, err := p.format(adapters.String("hello")); err != nil || p.request(got) != "SAY hello\n" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if got, err := p.request(adapters.String("hello\nVENT 100")); err == nil {
+	if got, err := p.format(adapters.String("hello\nVENT 100")); err == nil {
 		t.Errorf("a second command was smuggled in: %q", got)
 	}
 }

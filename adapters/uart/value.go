@@ -125,43 +125,45 @@ func number(text string) adapters.Value {
 	return adapters.Float(f)
 }
 
-// request gives the text to send for v.
-func (p *point) request(v adapters.Value) (string, error) {
-	text, err := p.format(v)
-	if err != nil {
-		return "", err
-	}
-	if strings.ContainsAny(text, "\r\n\x00") {
-		return "", fmt.Errorf("value %q would break the line", text)
-	}
-	return strings.ReplaceAll(p.Send, "{value}", text), nil
-}
+// request gives what to send for a value that was formatted.
+func (p *point) request(text string) string { return strings.ReplaceAll(p.Send, "{value}", text) }
 
 // format writes v as the device wants it: a number clamped to the point's Min
 // and Max, scale and offset undone; a bool as 1 or 0.
 func (p *point) format(v adapters.Value) (string, error) {
+	numbers := p.Point.Names != nil || p.Type == Number || p.Point.Min != nil || p.Point.Max != nil
 	switch v.Kind() {
 	case adapters.KindNone:
 		return "", errors.New("there is no value")
 	case adapters.KindBool:
+		bit := int64(0)
 		if v.Bool() {
-			return "1", nil
+			bit = 1
 		}
-		return "0", nil
+		if _, named := p.Point.Names[bit]; !named && p.Point.Names != nil {
+			return "", p.Point.NotANumber(v)
+		}
+		return strconv.FormatInt(bit, 10), nil
 	case adapters.KindString:
-		for n, word := range p.Point.Names {
-			if word == v.String() {
-				return strconv.FormatInt(n, 10), nil
+		switch {
+		case p.Type == Bool:
+			on, err := p.Point.Switch(v)
+			if err != nil {
+				return "", err
 			}
+			return p.format(on)
+		case !numbers && strings.ContainsAny(v.String(), "\r\n\x00"):
+			return "", fmt.Errorf("value %q would break the line", v.String())
+		case !numbers:
+			return v.String(), nil
 		}
-		if p.Point.Names != nil || p.Type == Number || p.Type == Bool || p.Point.Min != nil || p.Point.Max != nil {
-			return "", fmt.Errorf("%q is no value of the point", v.String())
-		}
-		return v.String(), nil
 	}
 	raw, err := p.Invert(v, p.Point)
 	if err != nil {
 		return "", err
+	}
+	if raw.Kind() != adapters.KindFloat {
+		return raw.String(), nil // with all its digits
 	}
 	n, _ := raw.Number()
 	switch {
@@ -169,8 +171,6 @@ func (p *point) format(v adapters.Value) (string, error) {
 		n = adapters.Round(n, p.Decimals)
 	case raw != v:
 		n = adapters.Round(n, 9) // what the division leaves behind
-	case v.Kind() != adapters.KindFloat:
-		return v.String(), nil // with all its digits
 	}
 	return strconv.FormatFloat(n, 'f', -1, 64), nil
 }
