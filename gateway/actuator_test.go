@@ -149,7 +149,8 @@ func TestCommandForms(t *testing.T) {
 		{"mode", "auto", `"Auto"`, "", 1, nil},
 		{"mode", `{"value":"manual"}`, `"manual"`, "", 2, nil},
 		{"mode", "off", `"off"`, "", 0, nil},
-		{"mode", "sleep", "null", "words of the point", 0, nil},
+		{"mode", "sleep", "null", `words of the point: expected \"off\" (0), \"Auto\" (1) or \"manual\" (2)`, 0, nil},
+		{"mode", "7", "null", "7 is not in the map of the point", 0, nil},
 		{"nothing", "1", "null", "no point here", 0, nil},
 	} {
 		a.set(c.point, c.payload, c.args...)
@@ -168,6 +169,31 @@ func TestCommandForms(t *testing.T) {
 	a.set("heater", "off")
 	if r := a.result(sub, "heater", count["heater"]+1); !r.OK {
 		t.Errorf("after clearing: %s", r.encode())
+	}
+}
+
+// TestCommandsInTheLog looks for what was asked, what was sent, and what was read
+// back, and for whom a command was that no point takes.
+func TestCommandsInTheLog(t *testing.T) {
+	a := newActuators(t, `topic = "plant/board"`, "")
+	g := a.start("--quiet")
+	g.awaitLine("device is online", 20*time.Second)
+	for _, c := range []struct{ point, payload, done, want string }{
+		{"fan", "on", "done", "device=board point=fan asked=true written=true took="},
+		{"valve", "400", "done", "device=board point=valve asked=400 written=100 value=100 took="},
+		{"mode", "auto", "done", "device=board point=mode asked=Auto written=Auto value=Auto took="},
+		{"mode", "9", "failed", "device=board point=mode asked=9 error="},
+		{"raw0", "5", "failed", "device=board point=raw0 asked=5 error="},
+		{"heater", "on", "failed", `device=board point=heater asked=true clear="mosquitto_pub -r -n -t 'plant/board/heater/set'" error=`},
+	} {
+		args := []string{"-t", "plant/board/" + c.point + "/set", "-m", c.payload, "-q", "1"}
+		if c.point == "heater" {
+			args = append(args, "-r")
+		}
+		publish(t, a.port, args...)
+		if line := g.awaitLine(c.want, 20*time.Second); !strings.Contains(line, "command "+c.done) {
+			t.Errorf("%s = %s: %s, want it %s", c.point, c.payload, line, c.done)
+		}
 	}
 }
 

@@ -51,7 +51,8 @@ func (c *commands) listen(m *mqttcore.Message) {
 // not be.
 func (c *commands) carry(o *order, set string, payload []byte, retained bool) {
 	if o.target = c.targets[set]; o.target == nil {
-		o.target = &target{point: &adapters.Point{Device: set}, set: set, result: strings.TrimSuffix(set, "/set") + "/result"}
+		o.target = &target{point: c.stranger(set), set: set, result: strings.TrimSuffix(set, "/set") + "/result"}
+		o.value, o.id, _ = parseCommand(payload, o.target.point)
 		c.refuse(o, errUnknown)
 		return
 	}
@@ -139,9 +140,9 @@ func (c *commands) report(o *order, res adapters.Result) {
 	}
 	if res.Err != nil {
 		p.Error = res.Err.Error()
-		c.log.Warn(what+" failed", "device", o.target.point.Device, "point", o.target.point.Name, "value", o.value, "error", res.Err)
+		c.log.Warn(what+" failed", append(o.story(res), "error", res.Err)...)
 	} else {
-		c.log.Info(what+" done", "device", o.target.point.Device, "point", o.target.point.Name, "value", res.Value, "took", res.Elapsed.Round(time.Millisecond))
+		c.log.Info(what+" done", append(o.story(res), "took", res.Elapsed.Round(time.Millisecond))...)
 	}
 	c.publish(o, p)
 	first := o.known
@@ -155,6 +156,34 @@ func (c *commands) report(o *order, res adapters.Result) {
 		c.publish(twin, p)
 	}
 	first.twins = nil
+}
+
+// story tells in the log what was asked of which point, what was sent to the
+// device for it, and what it says to hold.
+func (o *order) story(res adapters.Result) []any {
+	story := []any{"device", o.target.point.Device, "point", o.target.point.Name}
+	for _, part := range []struct {
+		key   string
+		value adapters.Value
+	}{{"asked", o.value}, {"written", res.Written}, {"value", res.Value}} {
+		if !part.value.IsNone() {
+			story = append(story, part.key, brief(part.value))
+		}
+	}
+	if errors.Is(res.Err, errRetained) {
+		story = append(story, "clear", "mosquitto_pub -r -n -t '"+strings.ReplaceAll(o.target.set, "'", `'\''`)+"'")
+	}
+	return story
+}
+
+// brief gives a value for the log, a long text cut short.
+func brief(v adapters.Value) string {
+	const most = 80
+	text := v.String()
+	if r := []rune(text); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return text
 }
 
 // publish sends the result of an order, which is settled when that is safe.

@@ -35,7 +35,7 @@ type commands struct {
 	clock   *clock
 	log     *slog.Logger
 	targets map[string]*target // by set topic
-	devices []string           // topics of devices: what is sent below them is answered
+	devices []served           // what is sent below them is answered
 	workers []*worker
 	guarded []*target // those with a safe value
 
@@ -83,15 +83,33 @@ func (c *commands) add(p *adapters.Point, set, result string, w *worker) {
 	c.targets[set] = &target{point: p, set: set, result: result, worker: w}
 }
 
+// served is where a device is among the topics.
+type served struct{ device, topic string }
+
 // answerFor makes every command below a device's topic get an answer, also
 // for points that it does not have or that take none.
-func (c *commands) answerFor(deviceTopic string) { c.devices = append(c.devices, deviceTopic) }
+func (c *commands) answerFor(device, topic string) {
+	c.devices = append(c.devices, served{device, topic})
+}
+
+// stranger is the point that a set topic below a device would belong to.
+func (c *commands) stranger(set string) *adapters.Point {
+	for _, d := range c.devices {
+		if topicMatch(d.filter(), set) {
+			return &adapters.Point{Device: d.device, Name: strings.TrimSuffix(strings.TrimPrefix(set, d.topic+"/"), "/set")}
+		}
+	}
+	return &adapters.Point{Device: set}
+}
+
+// filter matches the set topics below the device.
+func (s served) filter() string { return s.topic + "/+/set" }
 
 // filters are the subscriptions that bring all commands, each once.
 func (c *commands) filters() []string {
 	var all []string
 	for _, d := range c.devices {
-		all = append(all, d+"/+/set")
+		all = append(all, d.filter())
 	}
 	for set := range c.targets {
 		if !slices.ContainsFunc(all, func(f string) bool { return topicMatch(f, set) }) {

@@ -42,7 +42,7 @@ func TestCommandsOnAFullDisk(t *testing.T) {
 	}
 	b := mqttcore.New(mqttcore.Config{Listen: []string{"tcp://127.0.0.1:0"}}, st, log)
 	c := newCommands(b, newClock(newToyMachine(), true, log), log)
-	c.answerFor("d")
+	c.answerFor("d", "d")
 	g := group{stopLimit: stopLimit}
 	g.add(st)
 	g.add(b)

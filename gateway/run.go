@@ -264,7 +264,7 @@ func (g *gateway) addDevice(d *config.Device) error {
 	if err := joinObject(d, outlets); err != nil {
 		return fmt.Errorf("device %q: %w", d.Name, err)
 	}
-	g.commands.answerFor(d.Topic)
+	g.commands.answerFor(d.Name, d.Topic)
 	if w != nil {
 		g.readings.onPresence[d.Name] = w.presence
 	}

@@ -78,7 +78,7 @@ func newControl(t *testing.T, dir string, keep bool, upstreams ...func() time.Ti
 	clock.recall(c.store.Known())
 	b := mqttcore.New(mqttcore.Config{}, c.store, log)
 	c.commands = newCommands(b, clock, log)
-	c.answerFor("d")
+	c.answerFor("d", "d")
 	c.worker = c.device(&c.plant, keep, 30*time.Second)
 	for _, name := range []string{"heater", "fan"} {
 		c.add(&adapters.Point{Device: "d", Name: name}, "d/"+name+"/set", "d/"+name+"/result", c.worker)
