@@ -210,6 +210,30 @@ points.d = { discrete = 12 }
 	}
 }
 
+// A safe value may be told in the words of commands.
+func TestSafeWords(t *testing.T) {
+	cfg := parse(t, `
+[[line]]
+name = "bus"
+kind = "rtu"
+port = "sim"
+[[device]]
+name = "board"
+line = "bus"
+unit = 1
+  [device.points]
+  a = { coil = 0, write = "verify", safe = "off", safe_after = "1m" }
+  b = { holding = 1, write = "verify", map = { 0 = "Off", 2 = "fast" }, safe = "off", safe_after = "1m" }
+  c = { holding = 2, write = "verify", safe = "5", safe_after = "1m" }
+  d = { holding = 3, type = "string", length = 2, write = "verify", safe = "off", safe_after = "1m" }
+`)
+	for i, want := range []adapters.Value{adapters.Bool(false), adapters.String("Off"), adapters.Int(5), adapters.String("off")} {
+		if p := cfg.Devices[0].Points[i]; p.Safe != want {
+			t.Errorf("the safe value of %s is %v, want %v", p.Name, p.Safe, want)
+		}
+	}
+}
+
 func TestUARTDevice(t *testing.T) {
 	cfg := parse(t, `
 [[line]]

@@ -82,6 +82,16 @@ func (b *binder) checkBounds(p *rawPoint, writable bool, needs string) {
 	}
 	if p.min != nil && p.max != nil && *p.min > *p.max {
 		b.bad(p.at("min"), "", "min %v is above max %v", *p.min, *p.max)
+		return
+	}
+	if !b.fine(p.at("map"), p.at("min"), p.at("max"), p.at("scale"), p.at("offset")) {
+		return
+	}
+	m := p.mapping()
+	for _, n := range slices.Sorted(maps.Keys(p.names)) {
+		if f := float64(n)*m.Scale + m.Offset; p.min != nil && f < *p.min || p.max != nil && f > *p.max {
+			b.warn(b.inMap(p, n), "commands with the word set it all the same", "%q is outside of what min and max allow", p.names[n])
+		}
 	}
 }
 
@@ -176,8 +186,14 @@ func (b *binder) checkSafe(p *rawPoint, writable bool, needs string, accepts fun
 	if !p.has("safe") || !writable || !b.fine(p.at("safe"), p.at("type"), p.at("min"), p.at("max")) {
 		return
 	}
+	err := accepts(p.safe)
+	if err != nil && p.safe.Kind() == adapters.KindString {
+		if v := p.shared.Parse(p.safe.String()); accepts(v) == nil { // as in a command
+			p.safe, err = v, nil
+		}
+	}
 	n, isNumber := p.safe.Number()
-	switch err := accepts(p.safe); {
+	switch {
 	case err != nil:
 		b.bad(p.at("safe"), "", "expected a value that the point can be set to: %v", err)
 	case isNumber && (p.min != nil && n < *p.min || p.max != nil && n > *p.max):

@@ -199,13 +199,18 @@ func (b *binder) checkLength(p *rawPoint, typ modbus.Type) {
 func (b *binder) checkMap(p *rawPoint, low, high adapters.Value, of string) {
 	for _, n := range slices.Sorted(maps.Keys(p.names)) {
 		if !adapters.Int(n).Within(low, high) {
-			key := strconv.FormatInt(n, 10)
-			if _, there := p.node.m["map"].(map[string]any)[key]; !there {
-				key = "0x" + strconv.FormatInt(n, 16)
-			}
-			b.badKey(child(p.at("map"), key), "", "%d is never read: %s is %v to %v", n, of, low, high)
+			b.badKey(b.inMap(p, n), "", "%d is never read: %s is %v to %v", n, of, low, high)
 		}
 	}
+}
+
+// inMap gives the path of a number in the map of a point.
+func (b *binder) inMap(p *rawPoint, n int64) string {
+	key := strconv.FormatInt(n, 10)
+	if _, there := p.node.m["map"].(map[string]any)[key]; !there {
+		key = "0x" + strconv.FormatInt(n, 16)
+	}
+	return child(p.at("map"), key)
 }
 
 // checkMeaning checks the keys about the meaning of a value against what the
