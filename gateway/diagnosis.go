@@ -25,21 +25,33 @@ const (
 	deadCost    = 0.005
 )
 
+// echoSaid is a finding that is no fault.
+const echoSaid = "the adapter echoes what it sends: its echo is removed"
+
+// sayer takes a sentence.
+type sayer func(format string, args ...any)
+
 // diagnose says in sentences what is wrong with a line, by what was counted
 // between two moments. It knows nothing else.
 func diagnose(before, now figures) []string {
 	var said []string
-	say := func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
+	sayOfPolls(func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }, before, now)
+	return said
+}
+
+// sayOfPolls judges a line on which this gateway asks.
+func sayOfPolls(say sayer, before, now figures) {
 	l, was := now.line, before.line
 	if l.Echoes {
-		say("the adapter echoes what it sends: its echo is removed")
+		say(echoSaid)
 	}
 	spoilt := l.Checksum - was.Checksum + l.Short - was.Short
 	answers := l.Answers - was.Answers
 	// Far more comes than was asked for.
 	babble := l.Noise-was.Noise >= fewStrays ||
 		answers == 0 && l.Requests-was.Requests >= 3 && l.BytesIn-was.BytesIn > 300*(l.Requests-was.Requests)
-	if answers == 0 && l.Checksum-was.Checksum >= 3 && !babble {
+	garbage := answers == 0 && l.Checksum-was.Checksum >= 3 && !babble
+	if garbage {
 		say("bytes come but no valid checksum: baud or parity, or A and B are swapped%s", driverSays(l.Driver, was.Driver))
 	}
 	switch {
@@ -48,11 +60,52 @@ func diagnose(before, now figures) []string {
 	case babble:
 		say("the line does not fall silent: a device babbles, or another master is on it")
 	}
+	// Where nobody answers, and it is told why, each device need not be named.
+	told := answers == 0 && (garbage || babble)
+	if answers == 0 && !told {
+		told = sayOfSilence(say, l, was)
+	}
 	for i, d := range now.devices {
 		sayOfDevice(say, before.devices[i], d, spoilt, answers, now.timeout)
+		sayOfRefusals(say, before.devices[i], d)
 	}
-	sayOfLoad(say, before, now)
-	return said
+	sayOfLoad(say, before, now, told)
+}
+
+// sayOfSilence words that nobody answers on a line, if so many requests have
+// met with nothing that it is more than bad luck.
+func sayOfSilence(say sayer, l, was line.Stats) (said bool) {
+	requests, comes := l.Requests-was.Requests, l.BytesIn > was.BytesIn
+	if l.Kind.Serial() {
+		switch {
+		case requests < 3 || l.Timeouts-was.Timeouts < requests:
+			return false
+		case l.Answers > 0:
+			say("no device answers any more: check their power, and the cable")
+		default:
+			say("no device answers: check A and B, power, and speed and parity")
+		}
+		return true
+	}
+	// A peer that does not understand may also close the connection each time.
+	if requests < 3 && (l.Opens-was.Opens < 3 || l.BytesOut == was.BytesOut) {
+		return false
+	}
+	hint := `if it speaks Modbus TCP, kind = "tcp" is right`
+	if l.Kind == line.TCP {
+		hint = `if it passes RTU frames on, kind = "rtu-tcp" is right`
+	}
+	switch {
+	case l.Answers > 0 && comes:
+		return false
+	case l.Answers > 0:
+		say("no device answers any more at %s: check what is behind it", l.Port)
+	case comes:
+		say("what %s sends is no answer of kind %q: %s", l.Port, l.Kind, hint)
+	default:
+		say("nobody answers at %s: check the units and what is behind it; %s", l.Port, hint)
+	}
+	return true
 }
 
 // driverSays words what the driver of the port counted, which tells a wrong
@@ -68,7 +121,7 @@ func driverSays(d, was line.DriverStats) string {
 }
 
 // sayOfDevice judges one device. spoilt and answers are those of its line.
-func sayOfDevice(say func(string, ...any), was, d modbus.DeviceStats, spoilt, answers uint64, timeout time.Duration) {
+func sayOfDevice(say sayer, was, d modbus.DeviceStats, spoilt, answers uint64, timeout time.Duration) {
 	requests, mine := d.Requests-was.Requests, d.Spoilt-was.Spoilt
 	good := d.Answers - was.Answers
 	others := answers - min(good, answers)
@@ -92,8 +145,38 @@ func sayOfDevice(say func(string, ...any), was, d modbus.DeviceStats, spoilt, an
 	}
 }
 
+// sayOfRefusals tells of a device that answers, but with exceptions.
+func sayOfRefusals(say sayer, was, d modbus.DeviceStats) {
+	if d.Answers == d.Exceptions {
+		was = modbus.DeviceStats{} // however seldom it is asked, it has done nothing else
+	}
+	answers, refused := d.Answers-was.Answers, d.Exceptions-was.Exceptions
+	code, most := 0, uint64(0)
+	for c, n := range d.Codes {
+		if n -= was.Codes[c]; n > most {
+			code, most = c, n
+		}
+	}
+	text := fmt.Sprintf("exception %d", code)
+	if name := modbus.Exception(code).Name(); name != "" {
+		text += " (" + name + ")"
+	}
+	switch {
+	case refused < fewStrays:
+	case refused == answers && modbus.Exception(code) >= modbus.GatewayPath:
+		say("a gateway answers for unit %d (%s): %s", d.Unit, d.Name, text)
+	case refused == answers && most == refused:
+		say("unit %d (%s) answers every request with %s", d.Unit, d.Name, text)
+	case refused == answers:
+		say("unit %d (%s) answers every request with an exception, mostly with %s", d.Unit, d.Name, text)
+	case modbus.Exception(code) > modbus.IllegalValue && most >= fewRequests && 4*most >= answers:
+		say("unit %d (%s) answers %d of %d requests with %s", d.Unit, d.Name, most, answers, text)
+	}
+}
+
 // sayOfLoad tells who takes the time of a line where somebody takes too much.
-func sayOfLoad(say func(string, ...any), before, now figures) {
+// told is whether it is known already why nobody answers.
+func sayOfLoad(say sayer, before, now figures, told bool) {
 	span := now.at.Sub(before.at)
 	if span <= 0 {
 		return
@@ -104,7 +187,7 @@ func sayOfLoad(say func(string, ...any), before, now figures) {
 		if busy > most {
 			eater, most = i, busy
 		}
-		if cost := busy.Seconds() / span.Seconds(); d.Answers == before.devices[i].Answers && cost >= deadCost {
+		if cost := busy.Seconds() / span.Seconds(); !told && d.Answers == before.devices[i].Answers && cost >= deadCost {
 			say("unit %d (%s) does not answer and costs %.1f %% of the line", d.Unit, d.Name, 100*cost)
 		}
 	}

@@ -173,11 +173,14 @@ var exceptionNames = map[Exception]string{
 }
 
 func (e Exception) Error() string {
-	if text, ok := exceptionNames[e]; ok {
+	if text := e.Name(); text != "" {
 		return fmt.Sprintf("the device refuses: %s (exception %d)", text, uint8(e))
 	}
 	return fmt.Sprintf("the device refuses: exception %d", uint8(e))
 }
+
+// Name gives the standard's words for the exception, "" if it has none.
+func (e Exception) Name() string { return exceptionNames[e] }
 
 // ofGateway reports whether a gateway speaks for a device that does not answer.
 func (e Exception) ofGateway() bool { return e == GatewayPath || e == GatewayTarget }
