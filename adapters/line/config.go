@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -139,6 +140,9 @@ func checkEndpoint(port string) error {
 	}
 	if host == "" {
 		return errors.New("the host is missing")
+	}
+	if _, err := netip.ParseAddr(host); err != nil && strings.Trim(host, "0123456789.") == "" {
+		return fmt.Errorf("%s is no IPv4 address, which has four numbers from 0 to 255", host)
 	}
 	if n, err := strconv.Atoi(number); err != nil || n < 1 || n > 65535 {
 		return fmt.Errorf("port %q is not 1 to 65535", number)

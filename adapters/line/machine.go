@@ -69,6 +69,10 @@ func StableName(path string) string {
 	return ""
 }
 
+// Resolve gives the path of the terminal that a configured port, a path or
+// usb:VID:PID:SERIAL, is at present; fs.ErrNotExist where it is not there.
+func Resolve(port string) (string, error) { return thisMachine.resolve(port) }
+
 // ports lists the serial ports. Who holds them costs a look at every
 // descriptor of every process.
 func (m machine) ports(held bool) ([]PortInfo, error) {

@@ -67,6 +67,17 @@ func (n node) has(key string) bool {
 // at gives the path of a key of the table.
 func (n node) at(key string) string { return child(n.path, key) }
 
+// example shows how a key of the table is written that not everybody knows.
+func (n node) example(key string) string {
+	switch {
+	case key != "points":
+		return ""
+	case n.has("match") || n.has("request"):
+		return `such as points.temp = { from = "temp", unit = "°C" }, where match has a group called temp`
+	}
+	return `such as points.temp = { input = 1, type = "i16", scale = 0.1, unit = "°C" }`
+}
+
 // binder collects what is wrong while a file is turned into typed values.
 type binder struct {
 	file     string
@@ -77,6 +88,8 @@ type binder struct {
 	// faulty holds the paths that have a problem in them already: one mistake
 	// is told once.
 	faulty map[string]bool
+	// library has the profiles that devices use.
+	library *library
 }
 
 // bad reports that the value at path is not what was expected.
@@ -118,6 +131,11 @@ func (b *binder) fine(paths ...string) bool {
 // bindTable binds the table at path field by field and reports keys it does
 // not know and keys it misses.
 func bindTable[T any](b *binder, t table[T], title string, n node, dst *T) {
+	for _, name := range sortedKeys(n.m) {
+		if !slices.Contains(t.names(), name) {
+			b.unknown(n, title, name, t.names())
+		}
+	}
 	for _, f := range t {
 		v, there := n.m[f.name]
 		switch {
@@ -127,11 +145,6 @@ func bindTable[T any](b *binder, t table[T], title string, n node, dst *T) {
 			b.missing(n, title, f.name)
 		}
 	}
-	for _, name := range sortedKeys(n.m) {
-		if !slices.Contains(t.names(), name) {
-			b.unknown(n, title, name, t.names())
-		}
-	}
 }
 
 // missing reports a key that the table must have.
@@ -139,7 +152,7 @@ func (b *binder) missing(n node, title, name string) {
 	if b.faulty[n.at(name)] {
 		return
 	}
-	b.bad(n.at(name), "", "%s needs the key %q", title, name)
+	b.bad(n.at(name), n.example(name), "%s needs the key %q", title, name)
 }
 
 // unknown reports a key that has no place where it stands.
@@ -153,9 +166,14 @@ func (b *binder) unknown(n node, title, name string, known []string) {
 		b.badKey(path, hint, "unknown table %q", name)
 		return
 	}
-	switch near := nearest(name, known); {
+	switch near, written := nearest(name, known), otherwise(name, n.m[name], known); {
+	case written != "":
+		b.badKey(path, written, "unknown key %q in %s", name, title)
 	case near != "":
 		b.badKey(path, fmt.Sprintf("did you mean %q?", near), "unknown key %q in %s", name, title)
+		if !n.has(near) {
+			b.blame(n.at(near)) // it is not missing
+		}
 	case len(b.owners(name, title)) > 0:
 		hint := fmt.Sprintf("%q belongs to %s; here it is inside %s%s",
 			name, strings.Join(b.owners(name, title), " or "), title, b.inLine(n.path))

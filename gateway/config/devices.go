@@ -47,6 +47,7 @@ func (b *binder) buildDevices(f *rawFile, cfg *Config) {
 			out.UART = b.uartDevice(d, l)
 		} else {
 			out.Modbus = b.modbusDevice(d, l)
+			b.checkDelivered(d, cfg.Line(l.name))
 			if units[l.name] == nil {
 				units[l.name] = uses{}
 			}
@@ -122,6 +123,10 @@ func (b *binder) checkPlace(n node, title string, kind line.Kind, onModbus, onUA
 		wrong, where = onModbus, "devices on a Modbus line"
 	}
 	for _, k := range wrong {
+		where := where
+		if k == "stale" {
+			where += ", or on a Modbus line that is only listened to (listen = true)"
+		}
 		if n.has(k) {
 			b.badKey(n.at(k), "", "%q is for %s: the line of %s is of kind %q", k, where, title, kind)
 		}
@@ -159,8 +164,8 @@ func (b *binder) modbusDevice(d *rawDevice, l *rawLine) *modbus.DeviceConfig {
 	return c
 }
 
-// checkOverlap warns of registers that two points share: one of the addresses
-// or types is likely to be wrong.
+// checkOverlap warns of points that share a part of their registers: one of the
+// addresses or types is likely to be wrong.
 func (b *binder) checkOverlap(d *rawDevice, c *modbus.DeviceConfig) {
 	type register struct {
 		table   modbus.Table
@@ -187,10 +192,11 @@ func (b *binder) checkOverlap(d *rawDevice, c *modbus.DeviceConfig) {
 	}
 }
 
-// sharesWell reports whether two points are different bits of one value.
+// sharesWell reports whether two points are views of the very same registers,
+// such as raw and scaled, or of bits of them that do not overlap in part.
 func sharesWell(p, q modbus.PointConfig) bool {
-	return p.Field.Bits > 0 && q.Field.Bits > 0 && p.Address == q.Address && p.Width() == q.Width() &&
-		p.Order == q.Order && p.Field.Mask()&q.Field.Mask() == 0
+	a, b := p.Field.Mask(), q.Field.Mask()
+	return p.Address == q.Address && p.Width() == q.Width() && (a&b == 0 || a&b == a || a&b == b)
 }
 
 // point gives the point of that name, which there is.

@@ -83,6 +83,8 @@ func (b *binder) compile(d *rawDevice, p *rawPoint, kinds map[string]formula.Kin
 	hint := "the points of the device are: " + strings.Join(names, ", ")
 	if near := nearest(fault.Unknown, names); near != "" {
 		hint = "did you mean " + inExpression(near) + "?"
+	} else if len(names) == 0 {
+		hint = "the device has no other points: add the one to compute it of"
 	}
 	b.badWithin(p.at("expr"), fault.From, fault.To, hint, "device %q has no point called %s, and expressions no such function", d.name, shorten(fault.Unknown))
 	return nil

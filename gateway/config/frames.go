@@ -1,6 +1,8 @@
 package config
 
 import (
+	"regexp"
+	"strings"
 	"time"
 
 	"sluice/adapters/line"
@@ -42,7 +44,7 @@ func octets(expected string) want[string] {
 	return func(b *binder, path string, v any) (string, bool) {
 		numbers, isArray := v.([]any)
 		if !isArray {
-			return text(expected)(b, path, v)
+			return sent(expected)(b, path, v)
 		}
 		if len(numbers) == 0 {
 			b.bad(path, "", "expected %s, not an empty array", expected)
@@ -60,6 +62,28 @@ func octets(expected string) want[string] {
 		return string(all), true
 	}
 }
+
+// sent wants text that goes over a wire. It warns of backslashes that were
+// probably meant for control characters.
+func sent(expected string) want[string] {
+	return func(b *binder, path string, v any) (string, bool) {
+		s, ok := text(expected)(b, path, v)
+		if escape := escapes.FindString(s); escape != "" {
+			hint := "a doubled backslash stands for one"
+			if at, exact, there := b.places.find(path); there && exact && strings.HasPrefix(b.places.src[at.value.start:], "'") {
+				hint = "single quotes keep backslashes"
+			}
+			if !strings.ContainsAny(s, "\"\n") {
+				hint += `: write "` + s + `"`
+			}
+			b.warn(path, hint, "%s is taken as it stands: a backslash and %q", escape, escape[1:])
+		}
+		return s, ok
+	}
+}
+
+// escapes matches what stands for a character in double quotes.
+var escapes = regexp.MustCompile(`\\(?:[rnt]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})`)
 
 // framing turns the frame of a line into that of its devices. What is wrong with
 // it is told once, for the line.

@@ -202,6 +202,19 @@ func value(b *binder, path string, v any) (adapters.Value, bool) {
 	return adapters.Value{}, false
 }
 
+// writeMode wants "verify" or "plain".
+func writeMode(b *binder, path string, v any) (modbus.WriteMode, bool) {
+	if is, isBool := v.(bool); isBool {
+		hint := `write "verify" to read back what was written, "plain" for a device that cannot be read`
+		if !is {
+			hint = `leave "write" out: the point is then read only`
+		}
+		b.bad(path, hint, `expected "verify" or "plain", not %v`, is)
+		return 0, false
+	}
+	return choice([]string{"verify", "plain"}, modbus.Verify, modbus.Plain)(b, path, v)
+}
+
 // writeFunction wants the number of a Modbus function that writes.
 func writeFunction(b *binder, path string, v any) (modbus.WriteFunction, bool) {
 	switch v {

@@ -1,8 +1,10 @@
 package config
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"regexp"
 	"strings"
 
@@ -49,39 +51,19 @@ func (l *rawLine) title() string {
 	return "line " + shorten(l.name)
 }
 
-// usualSerial is the speed and format of lines that do not tell theirs: for
-// Modbus the default of its specification (Modbus over Serial Line V1.02,
-// 2.5.1 and 2.5.2).
-var usualSerial = map[line.Kind]string{line.RTU: "19200 8E1", line.ASCII: "19200 7E1", line.UART: "115200 8N1"}
-
-// checkSerial reads the speed and format of a serial line.
-func (b *binder) checkSerial(l *rawLine, out *Line) {
-	switch {
-	case !l.kind.Serial():
-		if l.has("serial") {
-			b.badKey(l.at("serial"), "", `"serial" is for lines of kind "rtu", "ascii" and "uart": %s is a network endpoint`, l.title())
-		}
-		return
-	case !b.fine(l.at("serial")):
-		return
-	}
-	s, err := line.ParseSerial(cmp.Or(l.serial, usualSerial[l.kind]))
-	if err != nil {
-		b.bad(l.at("serial"), "", "%v", err)
-		return
-	}
-	if l.kind == line.RTU && s.DataBits != 8 {
-		b.bad(l.at("serial"), "", "expected 8 data bits, which Modbus RTU needs, not %d", s.DataBits)
-	}
-	if l.kind == line.ASCII && s.DataBits < 7 {
-		b.bad(l.at("serial"), "", "expected 7 or 8 data bits, which Modbus ASCII needs, not %d", s.DataBits)
-	}
-	out.Serial = s
-}
-
 // unstablePort matches a serial port named by order of plugging in: the same
 // adapter may have another number after the next start.
 var unstablePort = regexp.MustCompile(`^/dev/tty(USB|ACM)[0-9]+$`)
+
+// networkPort matches what is not a serial port but host:port, or an IPv4 address.
+var networkPort = regexp.MustCompile(`^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):[0-9]+$|^[0-9]+(\.[0-9]+){3}$`)
+
+// overNetwork is what may be meant by a network endpoint on a serial line.
+var overNetwork = map[line.Kind]string{
+	line.RTU:   `did you mean kind = "tcp", or "rtu-tcp" for a converter that passes on plain bytes?`,
+	line.ASCII: `did you mean kind = "tcp", or "ascii-tcp" for a converter that passes on plain bytes?`,
+	line.UART:  "lines of kind uart are serial ports of this machine",
+}
 
 // checkPort checks where a line is, and completes a relative path.
 func (b *binder) checkPort(l *rawLine, out *Line) {
@@ -92,16 +74,25 @@ func (b *binder) checkPort(l *rawLine, out *Line) {
 	if !l.kind.Serial() {
 		if strings.HasPrefix(l.port, "/") || strings.Contains(l.port, "://") {
 			b.bad(at, "", "expected host:port such as \"192.168.1.20:502\", not %s", shorten(l.port))
+		} else if _, _, err := net.SplitHostPort(l.port); err != nil && l.kind != line.TCP {
+			b.warn(at, "write host:port, with the port that the converter is set to", "%s tells no TCP port: 502 is taken, that of Modbus TCP", shorten(l.port))
 		}
 		return
 	}
+	out.Port = l.port // the line knows what else is to be in usb:…
+	if !strings.HasPrefix(l.port, "usb:") {
+		out.Port = b.relative(l.port)
+	}
+	_, err := line.Resolve(out.Port)
+	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
-	case strings.HasPrefix(l.port, "usb:"):
-		return // the line knows what else is to be in it
-	case !strings.Contains(l.port, "/"):
+	case strings.HasPrefix(l.port, "usb:") && !missing:
+	case !strings.Contains(l.port, "/") && !strings.HasPrefix(l.port, "usb:"):
 		hint := `a relative path begins with "./"`
 		if strings.HasPrefix(l.port, "tty") {
 			hint = "did you mean " + shorten("/dev/"+l.port) + "?"
+		} else if networkPort.MatchString(l.port) {
+			hint = overNetwork[l.kind]
 		} else if near := nearest(l.port, []string{SimPort}); near != "" {
 			hint = "did you mean " + shorten(near) + "?"
 		}
@@ -111,9 +102,14 @@ func (b *binder) checkPort(l *rawLine, out *Line) {
 		if stable := line.StableName(l.port); stable != "" {
 			hint = "here it is also " + stable
 		}
-		b.warn(at, hint, "%s may be another adapter after the next start", l.port)
+		text := "%s may be another adapter after the next start"
+		if missing {
+			text += ", and is not there at present"
+		}
+		b.warn(at, hint, text, l.port)
+	case missing:
+		b.warn(at, "\"sluice ports\" lists those that are", "%s is not there at present", l.port)
 	}
-	out.Port = b.relative(l.port)
 }
 
 // checkWire checks the keys that some kinds of wire have.

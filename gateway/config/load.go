@@ -55,8 +55,8 @@ func Parse(name string, src []byte) (*Config, error) {
 	if wrong != nil {
 		return nil, Problems{wrong}
 	}
-	b := &binder{file: name, places: places, sections: sections(), faulty: map[string]bool{}}
-	b.useProfiles(m, newLibrary(name))
+	b := &binder{file: name, places: places, sections: sections(), faulty: map[string]bool{}, library: newLibrary(name)}
+	b.useProfiles(m)
 	root := node{m: m}
 	f := rawFile{gateway: newGateway(node{path: "gateway"}), broker: newBroker(node{path: "broker"}), web: newWeb(node{path: "web"})}
 	bindTable(b, fileTable, "the file", root, &f)

@@ -1,18 +1,22 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
 
-// alsoCalled names words by what manuals and other programs call them.
+// alsoCalled names words by what manuals and other programs call them; of
+// several words the first counts that may stand where they were written.
 var alsoCalled = map[string]string{
 	"baud": "serial", "baudrate": "serial", "baud_rate": "serial", "parity": "serial", "stopbits": "serial", "stop_bits": "serial",
-	"device_port": "port", "tty": "port", "address": "port", "host": "port", "type": "kind", "protocol": "kind",
-	"slave": "unit", "slave_id": "unit", "unit_id": "unit", "station": "unit",
-	"interval": "every", "period": "every", "poll": "every", "scan_interval": "every",
+	"device_port": "port", "tty": "port", "address": "port unit", "host": "port", "type": "kind", "protocol": "kind",
+	"slave": "unit", "slave_id": "unit", "slaveid": "unit", "unit_id": "unit", "station": "unit", "modbus_id": "unit", "id": "unit client_id",
+	"addr": "unit", "interval": "every", "period": "every", "poll": "every", "scan_interval": "every",
 	"byte_order": "order", "byteorder": "order", "endian": "order", "word_order": "order",
-	"factor": "scale", "multiplier": "scale", "precision": "decimals", "register": "holding",
+	"factor": "scale", "multiplier": "scale", "gain": "scale", "precision": "decimals",
+	"hold": "holding", "hr": "holding", "hreg": "holding", "holding_register": "holding", "ir": "input", "ireg": "input", "input_register": "input",
+	"di": "discrete", "discrete_input": "discrete", "co": "coil", "uom": "unit",
 	"broker": "url", "server": "url", "user": "username", "password": "password_file", "subscribe": "in", "publish": "out",
 	"modbus": "rtu", "modbus-rtu": "rtu", "modbus_rtu": "rtu", "modbus-tcp": "tcp", "modbus_tcp": "tcp",
 	"modbus-ascii": "ascii", "modbus_ascii": "ascii", "rtu-over-tcp": "rtu-tcp", "rtuovertcp": "rtu-tcp", "ascii-over-tcp": "ascii-tcp",
@@ -21,12 +25,35 @@ var alsoCalled = map[string]string{
 	"float": "f32", "float32": "f32", "real": "f32",
 }
 
+// otherwise says how what a key of other programs means is written in a point,
+// "" if it is not such a key.
+func otherwise(name string, v any, known []string) string {
+	if !slices.Contains(known, "holding") {
+		return ""
+	}
+	n, isNumber := v.(int64)
+	switch strings.ToLower(name) {
+	case "register", "reg", "addr", "address":
+		return fmt.Sprintf("an address goes with its table: coil = %[1]d, discrete = %[1]d, input = %[1]d or holding = %[1]d", n)
+	case "divisor", "divider", "divide":
+		if isNumber && n != 0 {
+			return fmt.Sprintf("did you mean scale = %v?", 1/float64(n))
+		}
+		return "divide with \"scale\": by 10 is scale = 0.1"
+	case "writable", "writeable", "readonly", "read_only", "rw", "access":
+		return `a point takes commands with write = "verify" or "plain", and is read only without "write"`
+	}
+	return ""
+}
+
 // nearest gives the known word that was most likely meant by word, or "".
 // Words count as near up to one slip in three letters: a letter missing, too
 // many, wrong, or two neighbours swapped; case does not count.
 func nearest(word string, known []string) string {
-	if other := alsoCalled[strings.ToLower(word)]; slices.Contains(known, other) {
-		return other
+	for _, other := range strings.Fields(alsoCalled[strings.ToLower(word)]) {
+		if slices.Contains(known, other) {
+			return other
+		}
 	}
 	best, limit := "", max(1, min(3, len([]rune(word))/3))
 	for _, k := range known {

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -87,12 +88,38 @@ func (b *binder) checkBounds(p *rawPoint, writable bool, needs string) {
 	if !b.fine(p.at("map"), p.at("min"), p.at("max"), p.at("scale"), p.at("offset")) {
 		return
 	}
-	m := p.mapping()
 	for _, n := range slices.Sorted(maps.Keys(p.names)) {
-		if f := float64(n)*m.Scale + m.Offset; p.min != nil && f < *p.min || p.max != nil && f > *p.max {
+		if f := p.shown(adapters.Int(n)); p.min != nil && f < *p.min || p.max != nil && f > *p.max {
 			b.warn(b.inMap(p, n), "commands with the word set it all the same", "%q is outside of what min and max allow", p.names[n])
 		}
 	}
+}
+
+// checkReach warns of bounds that the type of a point can't get to.
+func (b *binder) checkReach(p *rawPoint, c *modbus.PointConfig) {
+	if c.Type.Float() || !c.Type.Number() || !b.fine(p.path) {
+		return
+	}
+	least, most := c.Type.Limits()
+	if c.Field.Bits > 0 {
+		least, most = adapters.Int(0), c.Field.Most()
+	}
+	low, high := p.shown(least), p.shown(most)
+	if low, high = min(low, high), max(low, high); p.min != nil && *p.min < low {
+		b.warn(p.at("min"), "check the type", "min %v is never reached: point %q is %v to %v by its type", *p.min, p.name, low, high)
+	}
+	if p.max != nil && *p.max > high {
+		b.warn(p.at("max"), "check the type", "max %v is never reached: point %q is %v to %v by its type", *p.max, p.name, low, high)
+	}
+}
+
+// shown gives the number that is published for a raw one.
+func (p *rawPoint) shown(raw adapters.Value) float64 {
+	m := p.mapping()
+	m.Bad, m.Range = nil, nil
+	value, _ := m.Apply(raw, nil)
+	n, _ := value.Number()
+	return n
 }
 
 // modbusPoint turns a point of a Modbus device into the poller's
@@ -147,6 +174,7 @@ func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 		b.bad(p.at(kind), "", "a value of %d registers does not fit here: the table ends with address 65535", c.Width())
 	}
 	b.checkBounds(p, p.has("write"), `the key "write"`)
+	b.checkReach(p, &c)
 	c.Function = p.fc
 	c.Point = p.point(d.name, c.Write != modbus.ReadOnly)
 	c.Point.Text = c.Type == modbus.String
@@ -224,6 +252,9 @@ func (b *binder) checkModbusKeys(p *rawPoint, kind string, bit bool, typ modbus.
 	}
 }
 
+// placeholder matches what looks as if something else were put in its place.
+var placeholder = regexp.MustCompile(`\{ *[A-Za-z_]*[0-9]* *\}`)
+
 // uartPoint turns a point of a device on a UART into the listener's
 // configuration.
 func (b *binder) uartPoint(d *rawDevice, p *rawPoint, l *rawLine) uart.PointConfig {
@@ -246,6 +277,11 @@ func (b *binder) uartPoint(d *rawDevice, p *rawPoint, l *rawLine) uart.PointConf
 	for _, k := range []string{"expect", "timeout"} {
 		if p.has(k) && !p.has("send") {
 			b.badKey(p.at(k), "", "%q is about the answer to a command: point %q needs the key \"send\" for it", k, p.name)
+		}
+	}
+	for _, m := range placeholder.FindAllString(p.send, -1) {
+		if m != "{value}" && (m != "{}" || !strings.Contains(p.send, "{value}")) {
+			b.warn(p.at("send"), "{value} stands for the value of a command", "%s is sent as it stands", m)
 		}
 	}
 	b.checkBounds(p, p.has("send"), `the key "send"`)

@@ -37,7 +37,7 @@ var profileTable = append(table[rawProfile]{
 		func(p *rawProfile) *[]string { return &p.source })),
 	key("unverified", list(text("what is not certain"), `a list of what is not certain`),
 		func(p *rawProfile) *[]string { return &p.doubtful }),
-	key("serial", checked(`speed and format such as "9600 8N1"`, checkSerialText), func(p *rawProfile) *string { return &p.serial }),
+	key("serial", serialFormat, func(p *rawProfile) *string { return &p.serial }),
 }, ofDevice(deviceTable)...)
 
 // ofDevice picks the keys of a device that a profile may have: all but what
@@ -57,11 +57,6 @@ func ofDevice(t table[rawDevice]) table[rawProfile] {
 
 // aboutProfile are the keys that say something about the profile itself.
 var aboutProfile = []string{"title", "source", "unverified", "serial"}
-
-func checkSerialText(s string) error {
-	_, err := line.ParseSerial(s)
-	return err
-}
 
 var profileName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?$`)
 
@@ -171,7 +166,7 @@ func (l *library) names() []string {
 
 // useProfiles gives each device what the profile that it names says, as if it
 // stood in the configuration: one table of keys then binds it all.
-func (b *binder) useProfiles(m map[string]any, l *library) {
+func (b *binder) useProfiles(m map[string]any) {
 	told := map[*profile]bool{}
 	for i, d := range tablesOf(m["device"]) {
 		at := element("device", i)
@@ -182,10 +177,10 @@ func (b *binder) useProfiles(m map[string]any, l *library) {
 			}
 			continue
 		}
-		p := l.load(name)
+		p := b.library.load(name)
 		switch {
 		case p == nil:
-			b.bad(child(at, "use"), l.hint(name), "there is no profile %s", shorten(name))
+			b.bad(child(at, "use"), b.library.hint(name), "there is no profile %s", shorten(name))
 		case len(p.problems) > 0:
 			if !told[p] {
 				b.problems = append(b.problems, p.problems...)
@@ -201,6 +196,19 @@ func (b *binder) useProfiles(m map[string]any, l *library) {
 			continue
 		}
 		b.blame(child(at, "points"))
+	}
+}
+
+// checkDelivered warns of a device whose line is set to another speed or format
+// than it is delivered with.
+func (b *binder) checkDelivered(d *rawDevice, l *Line) {
+	if d.use == "" || l.Sim || !l.Kind.Serial() || !b.fine(d.at("use")) {
+		return
+	}
+	delivered, err := line.ParseSerial(b.library.load(d.use).serial)
+	if err == nil && delivered != l.Serial {
+		b.warn(d.at("use"), "all devices of a line must be set to the same: it is fine if this one was",
+			"%s is delivered with %q, and line %q is set to %q", shorten(d.use), delivered, l.Name, l.Serial)
 	}
 }
 

@@ -239,7 +239,7 @@ var lineTable = table[rawLine]{
 	must(key("name", name("the line"), func(l *rawLine) *string { return &l.name })),
 	must(key("kind", oneOf(line.RTU, line.ASCII, line.TCP, line.RTUTCP, line.ASCIITCP, line.UART), func(l *rawLine) *line.Kind { return &l.kind })),
 	must(key("port", text(`a device path, usb:VID:PID:SERIAL, host:port, or "sim"`), func(l *rawLine) *string { return &l.port })),
-	key("serial", text(`speed and format such as "19200 8E1"`), func(l *rawLine) *string { return &l.serial }),
+	key("serial", serialFormat, func(l *rawLine) *string { return &l.serial }),
 	key("rs485", choice([]string{"auto", "kernel", "rts"}, line.RS485Auto, line.RS485Kernel, line.RS485RTS), func(l *rawLine) *line.RS485 { return &l.rs485 }),
 	key("echo", choice([]string{"auto", "strip", "none"}, line.EchoAuto, line.EchoStrip, line.EchoNone), func(l *rawLine) *line.Echo { return &l.echo }),
 	key("timeout", duration(10*time.Millisecond, minute), func(l *rawLine) *time.Duration { return &l.timeout }),
@@ -367,15 +367,14 @@ var pointTable = table[rawPoint]{
 	key("qos", integer[byte](0, 2), func(p *rawPoint) *byte { return &p.qos }),
 	key("at", integer[int](0, 4095), func(p *rawPoint) *int { return &p.place }),
 	key("from", text("the name of a group in match"), func(p *rawPoint) *string { return &p.from }),
-	key("send", text(`what to send, such as "VENT {value}\n"`), func(p *rawPoint) *string { return &p.send }),
+	key("send", sent(`what to send, such as "VENT {value}\n"`), func(p *rawPoint) *string { return &p.send }),
 	key("expect", pattern, func(p *rawPoint) **regexp.Regexp { return &p.expect }),
 	key("timeout", duration(10*time.Millisecond, minute), func(p *rawPoint) *time.Duration { return &p.timeout }),
 }
 
 var (
-	order     = choice([]string{"ABCD", "CDAB", "BADC", "DCBA"}, modbus.ABCD, modbus.CDAB, modbus.BADC, modbus.DCBA)
-	priority  = choice([]string{"high", "normal", "low"}, modbus.High, modbus.Normal, modbus.Low)
-	writeMode = choice([]string{"verify", "plain"}, modbus.Verify, modbus.Plain)
+	order    = choice([]string{"ABCD", "CDAB", "BADC", "DCBA"}, modbus.ABCD, modbus.CDAB, modbus.BADC, modbus.DCBA)
+	priority = choice([]string{"high", "normal", "low"}, modbus.High, modbus.Normal, modbus.Low)
 )
 
 // The keys that only make sense on some lines: one list for devices and one
