@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +80,33 @@ func TestShipped(t *testing.T) {
 	}
 	if len(all.Upstreams) != 1 || len(all.Lines) != len(cfg.Lines)+2 {
 		t.Errorf("with its examples: %v", all)
+	}
+}
+
+// TestShippedShowsEveryKey looks for each key in the shipped file: those of
+// devices and points below the heading of theirs.
+func TestShippedShowsEveryKey(t *testing.T) {
+	src, err := os.ReadFile("../../config.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, devices, found := strings.Cut(string(src), "# ---- Devices")
+	if !found {
+		t.Fatal("it has no heading for devices")
+	}
+	for _, s := range sections() {
+		text := string(src)
+		switch s.title {
+		case "a profile": // told in words
+			continue
+		case "[[device]]", "a point of [device.points]":
+			text = devices
+		}
+		for _, key := range s.keys {
+			if !regexp.MustCompile(`\b` + key + ` *=|[[.]` + key + `[].]`).MatchString(text) { // or a table
+				t.Errorf("it does not show %q of %s", key, s.title)
+			}
+		}
 	}
 }
 

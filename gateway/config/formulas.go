@@ -130,11 +130,3 @@ func (b *binder) inOrder(d *rawDevice, all []Formula, needs map[string][]string)
 	}
 	return sorted
 }
-
-// checkClass accepts the form of Home Assistant's device classes.
-func checkClass(s string) error {
-	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
-		return fmt.Errorf("%q has something else than small letters, digits and _ in it", s)
-	}
-	return nil
-}

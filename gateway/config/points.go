@@ -42,6 +42,7 @@ func points(b *binder, path string, v any) ([]rawPoint, bool) {
 		p := newPoint(n)
 		p.name = key
 		bindTable(b, pointTable, "point "+shorten(key), n, &p)
+		b.checkClass(&p)
 		all = append(all, p)
 	}
 	return all, true

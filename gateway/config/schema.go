@@ -352,7 +352,7 @@ var pointTable = table[rawPoint]{
 	key("range", interval, func(p *rawPoint) **adapters.Range { return &p.span }),
 	key("deadband", optional(notNegative), func(p *rawPoint) **float64 { return &p.deadband }),
 	key("heartbeat", duration(100*time.Millisecond, 365*day), func(p *rawPoint) *time.Duration { return &p.heartbeat }),
-	key("class", checked("a device class of Home Assistant, such as \"temperature\"", checkClass), func(p *rawPoint) *string { return &p.class }),
+	key("class", checked("a device class of Home Assistant, such as \"temperature\"", checkClassForm), func(p *rawPoint) *string { return &p.class }),
 	key("expr", text("an expression such as \"temp - 2\""), func(p *rawPoint) *string { return &p.expr }),
 	key("every", period, func(p *rawPoint) *time.Duration { return &p.every }),
 	key("priority", priority, func(p *rawPoint) *modbus.Priority { return &p.priority }),
