@@ -63,7 +63,7 @@ Exit status: 0 done, 1 failed while working, 2 wrong usage, 78 configuration err
 		Version:       strings.TrimPrefix(BuildVersion().String(), "sluice "),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          usage(cobra.NoArgs),
+		Args:          subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -102,6 +102,20 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// subcommand refuses what a command that only has others below it was given,
+// and names the one that was probably meant.
+func subcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	cmd.SuggestionsMinimumDistance = 2 // slips, at most
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("; did you mean %q?", near[0])
+	}
+	return usageError{fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)}
 }
 
 // isUnknownCommand tells cobra's own error for an unknown command, which has

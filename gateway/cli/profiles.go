@@ -79,6 +79,7 @@ type profilePoint struct {
 	Order    string  `json:"order"`
 	Scale    float64 `json:"scale"`
 	Offset   float64 `json:"offset"`
+	Decimals *int    `json:"decimals,omitempty"` // digits the value is rounded to; left out where raw, scale and offset tell
 	Unit     string  `json:"unit"`
 	Writable bool    `json:"writable"`
 }
@@ -89,10 +90,14 @@ func profileOf(p *config.Profile) profile {
 		Source: p.Source, Unverified: append([]string{}, p.Unverified...), Points: []profilePoint{},
 	}
 	for _, pt := range p.Device.Points {
-		out.Points = append(out.Points, profilePoint{
+		row := profilePoint{
 			Name: pt.Point.Name, Table: pt.Table.String(), Address: pt.Address, Type: pt.Type.String(), Order: pt.Order.String(),
 			Scale: pt.Scale, Offset: pt.Offset, Unit: pt.Point.Unit, Writable: pt.Write != modbus.ReadOnly,
-		})
+		}
+		if pt.Decimals >= 0 {
+			row.Decimals = &pt.Decimals
+		}
+		out.Points = append(out.Points, row)
 	}
 	return out
 }
@@ -142,6 +147,9 @@ func printProfile(out io.Writer, p profile) error {
 		if pt.Offset != 0 {
 			value += " + " + number(pt.Offset)
 		}
+		if pt.Decimals != nil {
+			value += ", " + decimals(*pt.Decimals)
+		}
 		if pt.Writable {
 			commands = "yes"
 		}
@@ -155,3 +163,10 @@ func printProfile(out io.Writer, p profile) error {
 }
 
 func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+
+func decimals(n int) string {
+	if n == 1 {
+		return "1 decimal"
+	}
+	return fmt.Sprintf("%d decimals", n)
+}

@@ -34,7 +34,7 @@ shows of a running gateway is what is on disk: deliveries may be a second more.
 
 The folder is --data, else that of the configuration which 'sluice run' would
 find, else ./data.`,
-		Args: usage(cobra.NoArgs),
+		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	f := cmd.PersistentFlags()
