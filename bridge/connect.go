@@ -73,6 +73,10 @@ func (l *Link) connect(ctx context.Context) (outcome, error) {
 		for _, n := range l.all() {
 			n.forget()
 		}
+	} else {
+		l.mu.Lock()
+		l.resumed = began
+		l.mu.Unlock()
 	}
 	close(r.open)
 	var tasks sync.WaitGroup

@@ -299,6 +299,9 @@ func TestResumedPlacesAreTaken(t *testing.T) {
 	}
 	underScript(t, s, liveFirst(2), func(t *testing.T, g *gateway) {
 		g.publish(t, "home/x", 2, 1, 50)
+		if at := g.link.Resumed(); !at.IsZero() {
+			t.Errorf("a session was resumed before any was there, at %s", at)
+		}
 		s.set(func() { s.away = false })
 		time.Sleep(5 * time.Second)
 		g.publish(t, "home/x", 2, 51, 55)
@@ -308,6 +311,9 @@ func TestResumedPlacesAreTaken(t *testing.T) {
 		st := g.link.Stats()
 		if st.Backlog != 0 || st.Connects != 2 || st.Downgraded != 0 || too > 0 {
 			t.Errorf("too much %d times: %+v", too, st)
+		}
+		if at := g.link.Resumed(); at.IsZero() || at.After(st.Since) {
+			t.Errorf("resumed at %s, connected since %s", at, st.Since)
 		}
 		if lanes := inLanes(t, s.sent()); len(lanes) != 2 {
 			t.Errorf("there were %d lanes", len(lanes))

@@ -69,6 +69,7 @@ type Link struct {
 	mu             sync.Mutex
 	connected      bool
 	since          time.Time
+	resumed        time.Time // a session, last
 	lastError      string
 	errorBefore    string // the newest other one
 	lastDeadLetter string
@@ -365,6 +366,14 @@ func (l *Link) Heard() time.Time {
 		return time.Now()
 	}
 	return l.since
+}
+
+// Resumed tells when the upstream last went on with a session, and began to
+// send again what it held unacknowledged; the zero time is never.
+func (l *Link) Resumed() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.resumed
 }
 
 // Stats returns the link's figures.

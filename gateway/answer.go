@@ -70,7 +70,11 @@ func (c *commands) carry(o *order, set string, payload []byte, retained bool) {
 		return
 	}
 	if o.id != "" {
-		if first := o.target.ids.of(o.id); first != nil {
+		switch first, err := c.repeats(o); {
+		case err != nil:
+			c.refuse(o, err)
+			return
+		case first != nil:
 			c.twin(o, first)
 			return
 		}
@@ -80,7 +84,7 @@ func (c *commands) carry(o *order, set string, payload []byte, retained bool) {
 		return
 	}
 	if o.id != "" {
-		o.known = &remembered{key: idKey(o.id)}
+		o.known = &remembered{key: idKey(o.id), asked: askedKey(o), taken: o.at}
 		o.target.ids.add(o.known)
 	}
 	c.commanded(o.target, o.at)
@@ -89,6 +93,7 @@ func (c *commands) carry(o *order, set string, payload []byte, retained bool) {
 
 // twin answers a command with what became of the first one of its id.
 func (c *commands) twin(o *order, first *remembered) {
+	c.commanded(o.target, o.at)
 	switch {
 	case first.result != nil:
 		c.log.Info("command came again", "device", o.target.point.Device, "point", o.target.point.Name, "id", o.id)
@@ -103,6 +108,8 @@ func (c *commands) twin(o *order, first *remembered) {
 // push gives an order to its device's worker and answers the one that it
 // replaces.
 func (c *commands) push(o *order) {
+	o.target.ids.supersede(o.known)
+	c.note.supersede(o.target.set)
 	old := o.target.worker.push(o)
 	if old == nil || old.safe != "" {
 		return
@@ -149,9 +156,11 @@ func (c *commands) report(o *order, res adapters.Result) {
 	if first == nil {
 		return
 	}
-	first.result = &p
-	c.note.Done = append(c.note.Done, done{o.target.set, first.key, p})
-	c.changed = true
+	first.result, first.ended = &p, time.Now()
+	if slices.Contains(o.target.ids, first) {
+		c.note.ended(done{o.target.set, first.key, first.asked, first.past, p})
+		c.changed = true
+	}
 	for _, twin := range first.twins {
 		c.publish(twin, p)
 	}

@@ -38,6 +38,10 @@ type commands struct {
 	devices []served           // what is sent below them is answered
 	workers []*worker
 	guarded []*target // those with a safe value
+	began   time.Time // when the gateway did: nothing of this life was taken before
+	// resumed tells when an upstream that can bring commands to a set topic last
+	// began to send what it held unacknowledged; the zero time is never.
+	resumed func(set string) time.Time
 
 	ready    chan struct{}
 	live     chan *mqttcore.Message
@@ -62,6 +66,8 @@ func newCommands(b *mqttcore.Broker, clock *clock, log *slog.Logger) *commands {
 	return &commands{
 		broker: b, clock: clock, log: log,
 		targets:  map[string]*target{},
+		began:    time.Now(),
+		resumed:  func(string) time.Time { return time.Time{} },
 		ready:    make(chan struct{}),
 		live:     make(chan *mqttcore.Message, liveLimit),
 		finished: make(chan finished),
@@ -300,7 +306,7 @@ func (c *commands) recall() {
 	for i := range c.note.Done {
 		d := &c.note.Done[i]
 		if t := c.targets[d.Set]; t != nil {
-			t.ids.add(&remembered{key: d.Key, result: &d.Result})
+			t.ids.add(&remembered{key: d.Key, asked: d.Asked, past: d.Past, result: &d.Result})
 		}
 	}
 	for _, t := range c.guarded {

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"slices"
+	"time"
 )
 
 const (
@@ -20,18 +22,34 @@ const (
 	// seqsLimit bounds the answered commands that are kept for the next start,
 	// as the log may not know of all of them when the program is killed.
 	seqsLimit = 64
+	// repeatLimit is how long what comes again is taken for a repetition: after
+	// the answer to the first, and after what has publishers send again what
+	// nobody acknowledged. Later it is a wish of its own: the device may have
+	// been set by hand since, and many publishers have one id for all they send.
+	repeatLimit = 30 * time.Second
 )
 
+// errPast answers a command that may have been sent before the newer ones.
+var errPast = errors.New("came again after a newer command for the point, and may be older than that: to have it carried out, send it with a new id")
+
 // memory is the ids of a point's last commands with what became of them: what
-// comes twice is carried out once.
+// comes twice is carried out once. An id is there once, with the last command
+// that had it.
 type memory []*remembered
 
-// remembered is one id.
+// remembered is the last command of one id.
 type remembered struct {
 	key    string
+	asked  string         // the value, see askedKey
+	taken  time.Time      // zero: before the start
+	ended  time.Time      // when result was known; zero: before the start
 	result *resultPayload // nil: not yet known
 	twins  []*order       // wait for it
+	past   bool           // the point was given another order since
 }
+
+// askedKey is what a commanded value is known by; it is never long.
+func askedKey(o *order) string { return idKey(string(o.value.AppendJSON(nil))) }
 
 // idKey is what an id is known by; it is never long.
 func idKey(id string) string {
@@ -53,15 +71,55 @@ func (m memory) of(id string) *remembered {
 	return nil
 }
 
-// add remembers a new id. One whose result is not known yet is not forgotten:
+// add remembers a command, and forgets the one before of its id. One whose result is not known yet is not forgotten:
 // there are no more of those than orders wait for the point.
 func (m *memory) add(r *remembered) {
+	*m = slices.DeleteFunc(*m, func(old *remembered) bool { return old.key == r.key })
 	if len(*m) >= idsLimit {
 		if i := slices.IndexFunc(*m, func(r *remembered) bool { return r.result != nil }); i >= 0 {
 			*m = slices.Delete(*m, i, i+1)
 		}
 	}
 	*m = append(*m, r)
+}
+
+// supersede notes that the point is given another order than that of r.
+func (m memory) supersede(r *remembered) {
+	for _, old := range m {
+		old.past = old.past || old != r
+	}
+}
+
+// repeats gives the command that o repeats, nil if it repeats none. An error
+// tells that it may, and that the point was given another order since: nobody
+// knows which of both was meant last.
+func (c *commands) repeats(o *order) (*remembered, error) {
+	r := o.target.ids.of(o.id)
+	if r == nil || r.asked != askedKey(o) || r.taken.IsZero() && o.at.Before(c.began) {
+		return nil, nil // the last is from the log, where it was left unanswered
+	}
+	now := time.Now()
+	resent := c.mayBeResent(r, o.target.set, now)
+	switch {
+	case r.past && resent:
+		return nil, errPast
+	case r.past:
+		return nil, nil
+	case r.result == nil || resent || now.Sub(r.ended) < repeatLimit:
+		return r, nil
+	}
+	return nil, nil
+}
+
+// mayBeResent tells whether what repeats r may be r itself: since it came the
+// gateway was started, or an upstream resumed its session, just now.
+func (c *commands) mayBeResent(r *remembered, set string, now time.Time) bool {
+	for _, since := range []time.Time{c.began, c.resumed(set)} {
+		if r.taken.Before(since) && now.Sub(since) < repeatLimit {
+			return true
+		}
+	}
+	return false
 }
 
 // note is what commands must know after a restart; it is kept with their queue.
@@ -71,11 +129,25 @@ type note struct {
 	Done []done   `json:"done,omitempty"` // ids, the newest last
 }
 
-// done is an id and its result, which holds no id itself.
+// done is the last command of an id and its result, which holds no id itself.
 type done struct {
 	Set    string        `json:"set"` // topic
 	Key    string        `json:"key"`
+	Asked  string        `json:"asked"` // see askedKey
+	Past   bool          `json:"past,omitempty"`
 	Result resultPayload `json:"result"`
+}
+
+// ended notes what became of the last command of an id.
+func (n *note) ended(d done) {
+	n.Done = append(slices.DeleteFunc(n.Done, func(old done) bool { return old.Set == d.Set && old.Key == d.Key }), d)
+}
+
+// supersede notes that a point is given another order than those of its ids.
+func (n *note) supersede(set string) {
+	for i := range n.Done {
+		n.Done[i].Past = n.Done[i].Past || n.Done[i].Set == set
+	}
 }
 
 // answered notes a command of the log that has been answered.

@@ -139,6 +139,7 @@ func newGateway(cfg *config.Config, m machine, b *board, log *slog.Logger) (*gat
 	g.broker = mqttcore.New(cfg.Broker, g.store, log)
 	g.readings = newReadings(g.broker, b, g.clock, cfg.Gateway.Payload == config.PayloadValue, log)
 	g.commands = newCommands(g.broker, g.clock, log)
+	g.commands.resumed = g.resumed
 	g.health = newHealth(g)
 	g.web = web.New(cfg.Web, g.health, log)
 	late := corrector{g.clock, g.store.WallOf}
@@ -279,6 +280,17 @@ func (g *gateway) commanders(set string) (heard []func() time.Time) {
 		}
 	}
 	return heard
+}
+
+// resumed tells when one of the upstreams that can bring commands to a set topic
+// last resumed its session.
+func (g *gateway) resumed(set string) (last time.Time) {
+	for _, l := range g.links {
+		if at := l.Resumed(); at.After(last) && l.Brings(set) {
+			last = at
+		}
+	}
+	return last
 }
 
 // run starts everything and stops it in order when ctx ends.
