@@ -131,15 +131,10 @@ func alternatives(all []string) string {
 	return strings.Join(all, "")
 }
 
-// told gives a commanded value as it may have been written.
+// told gives a commanded value for a message, text in quotes.
 func told(v Value) string {
-	switch {
-	case v.kind == KindString:
+	if v.kind == KindString {
 		return strconv.Quote(v.text)
-	case v.kind == KindBool && v.Bool():
-		return "on"
-	case v.kind == KindBool:
-		return "off"
 	}
 	return v.String()
 }

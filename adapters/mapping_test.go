@@ -94,11 +94,11 @@ func TestCommandsThatAreRefused(t *testing.T) {
 		{"a number without a word", Point{Names: mode}, "7", `7 is not in the map of the point: expected "off" (0), "heat" (1) or "boost" (5)`},
 		{"a fraction", Point{Names: mode}, "0.6", `0.6 is not in the map`},
 		{"an unknown word", Point{Names: mode}, "sleep", `"sleep" is not one of the words of the point: expected "off" (0), "heat" (1) or "boost" (5)`},
-		{"a switch word", Point{Names: mode}, "on", `on is not one of the words of the point: expected "off" (0)`},
+		{"a switch word", Point{Names: mode}, "on", `true is not one of the words of the point: expected "off" (0)`},
 		{"beyond the bounds", Point{Names: map[int64]string{255: "auto"}, Min: &low, Max: &high}, "31", `31 is not in the map of the point: expected "auto" (255), or a number from 5 to 30`},
 		{"a decimal comma", Point{}, "22,5", `"22,5" is not a number: write 22.5, with a decimal point`},
 		{"a word", Point{}, "open", `"open" is not a number`},
-		{"true", Point{}, "true", "on is not a number"},
+		{"true", Point{}, "true", "true is not a number"},
 	} {
 		raw, err := (&Mapping{Scale: 1, Decimals: -1}).Invert(c.p.Parse(c.text), &c.p)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

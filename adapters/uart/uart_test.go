@@ -390,7 +390,7 @@ func TestWordsThatAreSent(t *testing.T) {
 		{"5", "5", ""},
 		{"off", "0", ""},
 		{"false", "0", ""},
-		{"on", "", `on is not one of the words of the point: expected "off" (0) or "boost" (5)`},
+		{"on", "", `true is not one of the words of the point: expected "off" (0) or "boost" (5)`},
 		{"7", "", `7 is not in the map of the point: expected "off" (0) or "boost" (5)`},
 		{"sleep", "", `"sleep" is not one of the words`},
 	} {

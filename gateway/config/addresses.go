@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -41,7 +42,18 @@ func checkHostPort(s string) error {
 	if strings.ContainsAny(host, "/ @") {
 		return fmt.Errorf("%q is no host", host)
 	}
+	if err := checkIPv4(host); err != nil {
+		return err
+	}
 	return checkPort(port, 0)
+}
+
+// checkIPv4 refuses a host of digits and points that is no IPv4 address.
+func checkIPv4(host string) error {
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && strings.Trim(host, "0123456789.") == "" {
+		return fmt.Errorf("%s is no IPv4 address, which has four numbers from 0 to 255", host)
+	}
+	return nil
 }
 
 func checkPort(port string, least int) error {
@@ -97,9 +109,11 @@ func checkUpstreamURL(s string) error {
 		return fmt.Errorf("%q begins with none of mqtt:// mqtts:// ws:// wss://", s)
 	}
 	if u.Port() != "" {
-		return checkPort(u.Port(), 1)
+		if err := checkPort(u.Port(), 1); err != nil {
+			return err
+		}
 	}
-	return nil
+	return checkIPv4(u.Hostname())
 }
 
 // proxyURL wants the URL of a proxy or "none". It may hold a password, so it is
