@@ -56,6 +56,11 @@ func (c *Conn) Begin() time.Time { return c.begin }
 // next exchange. A stream has none.
 func (c *Conn) Thrown() []byte { return c.line.thrown }
 
+// Beside is what came together with the last answer of this job and is no part
+// of it, the adapter's echo left out; valid until the next exchange. Where the
+// kind is tcp or uart there is none.
+func (c *Conn) Beside() []byte { return c.line.beside }
+
 // Yield reports whether the job should end soon: another one waits for the
 // line, the line is broken, or a context has ended.
 func (c *Conn) Yield() bool {
@@ -152,7 +157,7 @@ func (c *Conn) lost(err error) error {
 // away what came in meanwhile: it answers nothing that is still asked.
 func (c *Conn) settle() error {
 	l := c.line
-	l.thrown = l.thrown[:0]
+	l.thrown, l.beside = l.thrown[:0], l.beside[:0]
 	if l.cfg.Listen {
 		return ErrListenOnly
 	}
@@ -297,7 +302,7 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 		if begun >= total {
 			l.keepPace(began.Before(sent))
 			l.learn(rx, req, skip, total)
-			l.rest(rx, skip, total)
+			l.rest(rx, from, skip, total)
 			return rx[skip : skip+total], nil
 		}
 		until := deadline
@@ -473,9 +478,9 @@ func (l *Line) learn(rx, req []byte, skip, total int) {
 	}
 }
 
-// rest sees to the bytes around an answer.
-func (l *Line) rest(rx []byte, skip, total int) {
-	before, after := rx[:skip], rx[skip+total:]
+// rest sees to the bytes around an answer, but for an echo of from bytes.
+func (l *Line) rest(rx []byte, from, skip, total int) {
+	before, after := rx[from:skip], rx[skip+total:]
 	switch l.cfg.Kind {
 	case UART:
 		at := time.Now()
@@ -485,10 +490,10 @@ func (l *Line) rest(rx []byte, skip, total int) {
 		l.kept = append(l.kept, after...)
 		l.meter.wasted(len(before))
 	default:
-		wasted := len(before) + len(after)
-		if l.echo == echoes {
-			wasted = max(0, wasted-len(before))
+		if l.echo == echoes && from == 0 {
+			before = nil // the echo by which it was learned
 		}
-		l.meter.wasted(wasted)
+		l.beside = append(append(l.beside, before...), after...)
+		l.meter.wasted(len(l.beside))
 	}
 }

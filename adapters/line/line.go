@@ -55,6 +55,7 @@ type Line struct {
 	longest time.Duration // how long an answer that has begun in time may last
 	echo    echo
 	thrown  []byte // before the last exchange
+	beside  []byte // the last answer
 	timely  int    // answers in a row that came in their time, up to paced
 	mute    int    // timeouts in a row without a single byte
 	kept    []byte // of a stream: bytes that came after the last answer

@@ -30,26 +30,35 @@ type device struct {
 	blocks []*block
 	cuts   map[cut]bool
 
-	state     state
-	fails     int       // requests in a row without an answer
-	again     *block    // asked in vain: to be asked next
-	blamed    *block    // another block found no answer before again was tried
-	polite    time.Time // until then the other devices go first
-	probe     time.Time // when an offline device is asked next
-	probes    int       // since it went offline
-	short     *block    // what it is asked while offline; nil: to be made
-	rested    time.Time // when its delay after the last request is over
-	debts     debts
-	recent    recent
-	replays   int           // answers that looked as if they were old ones and were not confirmed
-	turn      line.Window   // turnarounds: from the end of a request to the begin of its answer
-	planned   time.Duration // the one that the plan reckons with
-	measured  time.Duration // the usual one of late; 0: too few
-	slowest   time.Duration // 99th percentile of them; 0: too few
-	learned   time.Duration // longest wait that they suggest; 0: too few
-	sinceSort int
-	overtime  overtime
-	readings  []adapters.Reading // reused
+	state      state
+	fails      int       // requests in a row without an answer
+	again      *block    // asked in vain: to be asked next
+	blamed     *block    // another block found no answer before again was tried
+	polite     time.Time // until then the other devices go first
+	probe      time.Time // when an offline device is asked next
+	probes     int       // since it went offline
+	short      *block    // what it is asked while offline; nil: to be made
+	rested     time.Time // when its delay after the last request is over
+	debts      debts
+	misses     misses
+	recent     recent
+	previous   question // answered last
+	previousAt time.Time
+	sure       int           // answers that were witnessed, up to sureAfter
+	tardyAt    time.Time     // it was late last
+	orderly    int           // late answers that came before that of a fence, up to orderlyAfter
+	mixedAt    time.Time     // it answered out of order last
+	aside      time.Time     // since when it stands aside for another device; zero: it does not
+	twiceAt    time.Time     // it gave a second answer last
+	replays    int           // answers that looked as if they were old ones and were not confirmed
+	turn       line.Window   // turnarounds: from the end of a request to the begin of its answer
+	planned    time.Duration // the one that the plan reckons with
+	measured   time.Duration // the usual one of late; 0: too few
+	slowest    time.Duration // 99th percentile of them; 0: too few
+	learned    time.Duration // longest wait that they suggest; 0: too few
+	sinceSort  int
+	overtime   overtime
+	readings   []adapters.Reading // reused
 
 	stats   DeviceStats // guarded by poller.mu
 	latency line.Window // the same
@@ -128,23 +137,43 @@ func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, e
 		return d.askOnce(c, q, timeout) // transaction numbers tell late answers
 	}
 	now := time.Now()
-	if d.impersonated(q, now) {
-		d.rested = later(d.rested, now.Add(standAside))
-		return nil, errOwing
-	}
-	switch fence, verdict := d.debts.before(q, d.known(), now); verdict {
-	case hushed:
+	fence, verdict := d.debts.before(q, d.known(), now)
+	if verdict == hushed {
 		if rest := time.Until(d.debts.at.Add(d.hush())); rest > 0 {
 			d.rested = time.Now().Add(rest)
 			return nil, errOwing
 		}
 		d.debts.forget()
-	case fenced:
+	}
+	if verdict == fenced && now.Sub(d.tardyAt) < tardyFor {
+		// Its answers are late, not lost: they come before that of the fence.
 		if err := d.askFence(c, fence, timeout); err != nil {
 			return nil, err
 		}
+		verdict = free
 	}
+	doubted, err := d.doubted(q, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	witness, found := question{}, false
+	if doubted = doubted || verdict == fenced; doubted {
+		if witness, found = d.witnessFor(q); !found {
+			return nil, unsettled{now.Add(d.hush())}
+		}
+	}
+	twice := d.twice(now)
 	data, err := d.askOnce(c, q, timeout)
+	switch {
+	case err != nil:
+	case doubted:
+		data = bytes.Clone(data)
+		if err := d.witness(c, q, witness, data, timeout); err != nil {
+			return nil, err
+		}
+	case d.ambiguous(c, q, data, twice):
+		return nil, d.notSure()
+	}
 	if errors.As(err, new(Exception)) && d.debts.other(q) {
 		// It may have been for the other question: once more.
 		d.debts.forget()
@@ -163,10 +192,14 @@ func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, e
 
 // askFence asks what draws a line under all that is owed.
 func (d *device) askFence(c *line.Conn, fence question, timeout time.Duration) error {
+	late := d.stats.Late // only this goroutine writes
 	_, err := d.askOnce(c, fence, timeout)
 	switch {
 	case err == nil || errors.As(err, new(Exception)):
-		d.debts.forget()
+		d.debts.heard(fence)
+		if d.stats.Late > late {
+			d.orderly = min(d.orderly+1, orderlyAfter)
+		}
 		return nil
 	case errors.Is(err, line.ErrTimeout):
 		d.debts.unheard(fence)
@@ -181,29 +214,25 @@ var errOwing = errors.New("the device still owes earlier answers")
 // hush is how long a device is left alone then.
 func (d *device) hush() time.Duration { return max(time.Second, 4*d.poller.cfg.Timeout) }
 
-// known are the planned reads that the device has answered.
+// known are the planned reads that the device has answered, while it owes
+// answers.
 func (d *device) known() []question {
 	if len(d.debts.owed) == 0 {
 		return nil // nobody will want them
 	}
-	var known []question
-	for _, b := range d.blocks {
-		if b.known && b.silent == 0 && !b.bad {
-			known = append(known, b.question)
-		}
-	}
-	return known
+	return d.heeded()
 }
 
 func (d *device) askOnce(c *line.Conn, q question, timeout time.Duration) ([]byte, error) {
-	c.Quiet(d.cfg.Delay)
 	begin := time.Now()
+	c.Quiet(d.restBefore(q, begin))
 	data, err := d.poller.client.read(c, d.cfg.Unit, q, timeout)
 	d.asked(c, begin, err)
 	var frame *line.FrameError
 	switch {
 	case err == nil:
 		d.debts.answered(q)
+		d.previous, d.previousAt = q, time.Now()
 		d.recent.add(q, data)
 		d.poller.client.candor.answered()
 	case errors.Is(err, line.ErrClosed) || errors.As(err, new(Exception)):
@@ -212,6 +241,7 @@ func (d *device) askOnce(c *line.Conn, q question, timeout time.Duration) ([]byt
 		// are sent twice, more of it may come.
 	default:
 		d.debts.add(q, time.Now())
+		d.misses.add(q, time.Now())
 		d.suspect(err)
 	}
 	return data, err
@@ -247,6 +277,11 @@ func (d *device) asked(c *line.Conn, begin time.Time, err error) {
 	defer d.poller.mu.Unlock()
 	d.poller.hear(c.Thrown(), begin)
 	d.poller.asked, d.poller.heeded = d, answered
+	if answered {
+		for frame, question := range d.poller.frames(c.Beside()) {
+			d.poller.stray(frame, question, end)
+		}
+	}
 	s := &d.stats
 	s.Requests++
 	s.Busy += end.Sub(begin)
@@ -299,22 +334,21 @@ func (d *device) poll(ctx context.Context, c *line.Conn, b *block) {
 		}
 		return data, err
 	}
-	var err error
-	for _, part := range d.disguise(b) {
-		var data []byte
-		if data, err = read(part); err != nil {
-			break
-		}
+	data, err := read(b)
+	if err == nil {
 		d.alive()
-		d.publish(part, data, time.Now())
+		d.publish(b, data, time.Now())
 	}
 	var refused Exception
+	var wait unsettled
 	now := time.Now()
 	switch {
 	case err == nil:
 		d.answered(b, now)
 	case ctx.Err() != nil || errors.Is(err, line.ErrClosed):
 		// Not the device's fault, and the line tells it itself.
+	case errors.As(err, &wait):
+		b.due = later(b.due, wait.until)
 	case errors.Is(err, errOwing):
 		// It is due still, when the device has rested.
 	case errors.As(err, &refused):

@@ -48,13 +48,12 @@ func (d *device) suspect(err error) {
 	d.poller.client.candor.lied = time.Now()
 }
 
-// impersonated reports whether another device of a line that is not to be
-// trusted owes an answer that would look like the one to q. Until it has
-// settled that, q is not asked.
-func (d *device) impersonated(q question, now time.Time) bool {
+// impersonator is another device of a line that is not to be trusted which owes
+// an answer that would look like the one to q; nil if there is none.
+func (d *device) impersonator(q question, now time.Time) *device {
 	candor := &d.poller.client.candor
 	if !candor.doubtful(now) {
-		return false
+		return nil
 	}
 	liars := candor.liars(now)
 	for _, o := range d.poller.devices {
@@ -62,28 +61,10 @@ func (d *device) impersonated(q question, now time.Time) bool {
 			continue // the others need not wait for it
 		}
 		if o != d && o.debts.any(q) && now.Sub(o.debts.at) < o.hush() {
-			return true
+			return o
 		}
 	}
-	return false
-}
-
-// disguise gives b, or b in two reads where it would have to stand aside: they
-// look like nothing that another device owes, nor like each other.
-func (d *device) disguise(b *block) []*block {
-	now, whole := time.Now(), []*block{b}
-	if d.poller.cfg.Kind == line.TCP || !d.impersonated(b.question, now) {
-		return whole
-	}
-	n, pl := len(b.points), d.planner()
-	for i := range n - 1 {
-		at := 1 + (i+n*2/3)%(n-1) // two thirds first
-		first, rest := pl.block(b.points[:at:at]), pl.block(b.points[at:])
-		if !first.looksLike(rest.question) && !d.impersonated(first.question, now) && !d.impersonated(rest.question, now) {
-			return []*block{first, rest}
-		}
-	}
-	return whole
+	return nil
 }
 
 // recent holds what a device answered last.
@@ -134,7 +115,9 @@ func (d *device) read(c *line.Conn, b *block, timeout time.Duration) ([]byte, er
 			return data, nil
 		}
 		before = bytes.Clone(data)
-		d.debts.add(b.question, time.Now()) // if that was an old answer, the true one may still come
+		// If that was an old answer, the true one may still come.
+		d.debts.add(b.question, time.Now())
+		d.misses.add(b.question, time.Now())
 	}
 	return nil, errOwing
 }

@@ -22,10 +22,14 @@ const debtLife = 10 * time.Second
 type debts struct {
 	owed []question // at most mostDebts
 	at   time.Time  // of the last
-	deaf []question // fences that met silence themselves, at most mostDebts
+	deaf []question // fences that met silence themselves, each as often; at most deafLimit*mostDebts
 }
 
 const mostDebts = 8
+
+// deafLimit is how often in a row a fence must meet silence until it is taken
+// for something that the device does not answer at all.
+const deafLimit = 3
 
 // looksLike reports whether an answer to the one can pass for the other's, or
 // almost.
@@ -98,7 +102,15 @@ func (d *debts) before(q question, known []question, now time.Time) (question, v
 // device is known to answer, or a short part of it, then one that it refuses
 // at least, which is an answer as well.
 func (d *debts) fence(q question, known []question) (question, verdict) {
-	fits := func(f question) bool { return !d.any(f) && !slices.Contains(d.deaf, f) }
+	fits := func(f question) bool {
+		struck := 0
+		for _, other := range d.deaf {
+			if other == f {
+				struck++
+			}
+		}
+		return !d.any(f) && struck < deafLimit
+	}
 	for _, n := range []uint16{2, 4, 8, 16, 1} {
 		for _, k := range known {
 			if part := (question{k.function, k.address, min(n, k.count), k.wide}); fits(part) {
@@ -111,21 +123,31 @@ func (d *debts) fence(q question, known []question) (question, verdict) {
 			return k, fenced
 		}
 	}
-	guesses := []question{{q.function, q.address, 4, q.wide}, {readCoils, 0, 1, q.wide}, {readHolding, 0, 1, q.wide}}
-	for _, guess := range guesses {
-		if guess.address < 1<<16-4 && fits(guess) {
+	for _, n := range []uint16{4, 8, 16, 2} {
+		if guess := (question{q.function, q.address, n, q.wide}); int(q.address)+int(n) <= 1<<16 && fits(guess) {
+			return guess, fenced
+		}
+	}
+	for _, guess := range []question{{readCoils, 0, 1, q.wide}, {readHolding, 0, 1, q.wide}} {
+		if fits(guess) {
 			return guess, fenced
 		}
 	}
 	return question{}, hushed
 }
 
-// unheard notes that a fence met silence: the next one is another.
+// unheard notes that a fence met silence.
 func (d *debts) unheard(fence question) {
-	if len(d.deaf) == mostDebts {
+	if len(d.deaf) == deafLimit*mostDebts {
 		d.deaf = d.deaf[:0]
 	}
 	d.deaf = append(d.deaf, fence)
+}
+
+// heard notes that a fence was answered, so that nothing older can come.
+func (d *debts) heard(fence question) {
+	d.deaf = slices.DeleteFunc(d.deaf, func(other question) bool { return other == fence })
+	d.forget()
 }
 
 // any reports whether some question owed looks like q.

@@ -1,6 +1,11 @@
 package modbus
 
-import "time"
+import (
+	"iter"
+	"time"
+
+	"sluice/adapters/line"
+)
 
 // hear judges what came when nobody waited for it: since the last request,
 // which went to p.asked. The caller holds p.mu.
@@ -9,32 +14,54 @@ func (p *Poller) hear(thrown []byte, now time.Time) {
 		return
 	}
 	frames := 0
-	for rest := thrown; len(rest) > 0; {
-		n, question := strayFrame(rest)
-		if n == 0 {
-			rest = rest[1:]
-			continue
-		}
+	for frame, question := range p.frames(thrown) {
 		frames++
-		p.stray(rest[:n], question, now)
-		rest = rest[n:]
+		p.stray(frame, question, now)
 	}
 	if frames == 0 {
 		p.asked.stats.Garbage += uint64(len(thrown))
 	}
 }
 
-// strayFrame gives the length of the valid frame with which b begins, 0 if
-// there is none, and whether it is a question. Some writes look the same from
-// both sides.
-func strayFrame(b []byte) (size int, question bool) {
-	if n := wholeFrame(b); n > 0 {
-		return n, false
+// frames are the valid frames in b, whatever lies between them: unit and
+// protocol data unit, and whether it is a question. Some writes look the same
+// from both sides.
+func (p *Poller) frames(b []byte) iter.Seq2[[]byte, bool] {
+	ascii := p.cfg.Kind == line.ASCII || p.cfg.Kind == line.ASCIITCP
+	return func(yield func([]byte, bool) bool) {
+		for rest := b; len(rest) > 0; {
+			frame, size, question := rtuFrame(rest)
+			if ascii {
+				frame, size, question = asciiFrame(rest)
+			}
+			if size == 0 {
+				size = 1
+			} else if !yield(frame, question) {
+				return
+			}
+			rest = rest[size:]
+		}
 	}
-	if len(b) >= 8 && b[1] >= readCoils && b[1] <= readInput && checksumFits(b[:8]) {
-		return 8, true
+}
+
+// rtuFrame gives the valid frame with which b begins without its checksum, its
+// length, 0 if there is none, and whether it is a question.
+func rtuFrame(b []byte) (frame []byte, size int, question bool) {
+	if size = wholeFrame(b); size == 0 && len(b) >= 8 && b[1] >= readCoils && b[1] <= readInput && checksumFits(b[:8]) {
+		size, question = 8, true
 	}
-	return 0, false
+	return b[:max(0, size-2)], size, question
+}
+
+// asciiFrame is rtuFrame for Modbus ASCII.
+func asciiFrame(b []byte) (frame []byte, size int, question bool) {
+	unit, pdu, size := wholeASCII(b)
+	if size == 0 {
+		return nil, 0, false
+	}
+	function := pdu[0]
+	question = function >= readCoils && function <= readInput && len(pdu) == 5 && int(pdu[1]) != len(pdu)-2
+	return append([]byte{unit}, pdu...), size, question
 }
 
 // stray counts a valid frame of a unit that nobody waited for.
@@ -44,11 +71,17 @@ func (p *Poller) stray(frame []byte, question bool, now time.Time) {
 		if question || d.cfg.Unit != unit {
 			continue
 		}
+		if d.misses.open > 0 && len(d.debts.owed) == 0 {
+			d.mixed(now) // it came behind that of a fence
+		}
+		d.misses.came()
 		if took, late := d.overtime.late(now); late {
-			d.tardy(took, 8+len(frame))
+			d.tardyAt = now
+			d.tardy(took, 8+len(frame)+2)
 			return
 		}
 		if d != p.asked || p.heeded {
+			d.twiceAt = now
 			d.stats.Again++
 			return
 		}

@@ -127,7 +127,6 @@ func (p *Poller) rouse() {
 func (p *Poller) lineChanged(open bool, reason string) {
 	now := time.Now()
 	for _, d := range p.devices {
-		d.debts.forget() // what was owed went with the old connection
 		if !open {
 			d.goOffline("line "+p.cfg.Name+": "+reason, now)
 			continue

@@ -1,0 +1,212 @@
+package modbus
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"time"
+
+	"sluice/adapters/line"
+)
+
+// Where an answer might be another's although nothing stands against asking,
+// it is believed only after a witness: a question whose answer looks unlike it
+// is asked at once. If what came first was not the answer, the true one comes
+// before that of the witness; so when no other frame has come that would have
+// done as well, it was the answer.
+
+const (
+	sureAfter    = 4                      // witnessed answers until a device is taken to answer once
+	soonAfter    = 100 * time.Millisecond // an answer: a second one may still come
+	overdueLeast = 400 * time.Millisecond // for how long an answer may come behind that of a fence, at least
+	twiceRest    = 50 * time.Millisecond  // for devices that answer twice, until all has come
+	tardyFor     = 10 * time.Minute       // a device that was late may be so again
+	orderlyAfter = 3                      // late answers that came in order until a device is taken to answer so
+	mixedFor     = 10 * time.Minute       // a device that answered out of order may do so again
+)
+
+// missed is a question that was asked in vain.
+type missed struct {
+	question
+	at time.Time
+}
+
+// misses are the questions asked in vain of late, also those behind which a
+// fence has been answered: a gateway may answer out of order.
+type misses struct {
+	list []missed // at most mostDebts
+	open int      // how many answers to them may still come, at most
+}
+
+func (m *misses) add(q question, now time.Time) {
+	if len(m.list) == mostDebts {
+		m.list = append(m.list[:0], m.list[1:]...)
+	}
+	m.list = append(m.list, missed{q, now})
+	m.open = min(m.open+1, mostDebts)
+}
+
+// came notes an answer that nobody waited for.
+func (m *misses) came() {
+	if m.open--; m.open <= 0 {
+		m.forget()
+	}
+}
+
+func (m *misses) forget() { m.list, m.open = m.list[:0], 0 }
+
+// expire forgets the questions asked before since.
+func (m *misses) expire(since time.Time) {
+	m.list = slices.DeleteFunc(m.list, func(old missed) bool { return old.at.Before(since) })
+	m.open = min(m.open, len(m.list))
+}
+
+// last is when the last question was asked in vain that is not q and whose
+// answer would pass for that to q; the zero time if none was.
+func (m *misses) last(q question) (at time.Time) {
+	for _, old := range m.list {
+		if old.question != q && old.looksLike(q) {
+			at = old.at
+		}
+	}
+	return at
+}
+
+// unsettled tells until when a question is not to be asked.
+type unsettled struct{ until time.Time }
+
+func (unsettled) Error() string        { return errOwing.Error() }
+func (unsettled) Is(target error) bool { return target == errOwing }
+
+// doubted reports whether an answer to q has to be witnessed, or an error if it
+// must not be asked yet.
+func (d *device) doubted(q question, now time.Time) (bool, error) {
+	overdue := max(overdueLeast, 4*d.poller.cfg.Timeout)
+	d.misses.expire(now.Add(-overdue))
+	if at := d.misses.last(q); !at.IsZero() {
+		if d.misses.open > 0 && d.mayMix(now) {
+			return false, unsettled{at.Add(overdue)}
+		}
+		return true, nil
+	}
+	if d.sure < sureAfter && !d.twice(now) && d.followsAlike(q) && now.Sub(d.previousAt) < soonAfter {
+		return true, nil
+	}
+	o := d.impersonator(q, now)
+	switch {
+	case o == nil:
+		d.aside = time.Time{}
+		return false, nil
+	case !d.poller.client.candor.liars(now):
+		return true, nil
+	case d.aside.IsZero():
+		d.aside = now
+	case now.Sub(d.aside) > o.hush():
+		o.rested = later(o.rested, o.debts.at.Add(o.hush()+standAside)) // its turn is over
+	}
+	return false, d.notSure()
+}
+
+// mixed notes that the device answered out of order.
+func (d *device) mixed(now time.Time) { d.mixedAt, d.orderly = now, 0 }
+
+// mayMix reports whether answers may come late and out of order: what is owed
+// must then come, or its time be over, before anything like it is asked.
+func (d *device) mayMix(now time.Time) bool {
+	return now.Sub(d.mixedAt) < mixedFor || now.Sub(d.tardyAt) < tardyFor && d.orderly < orderlyAfter
+}
+
+// ambiguous reports whether something that came with data, the answer to q, may
+// be the true one. Of a device that always answers twice it is the first.
+func (d *device) ambiguous(c *line.Conn, q question, data []byte, twice bool) bool {
+	return !twice && d.poller.holdsOther(c.Beside(), d.cfg.Unit, q, data)
+}
+
+// followsAlike reports whether the answer before may pass for that to q.
+func (d *device) followsAlike(q question) bool {
+	return d.previous.count > 0 && d.previous != q && d.previous.looksLike(q)
+}
+
+// twice reports whether the device has given second answers.
+func (d *device) twice(now time.Time) bool { return now.Sub(d.twiceAt) < grudge }
+
+// restBefore is how long the line must be silent before q: a second answer to the
+// question before has come by then.
+func (d *device) restBefore(q question, now time.Time) time.Duration {
+	if d.twice(now) && d.followsAlike(q) && now.Sub(d.previousAt) < twiceRest {
+		return max(d.cfg.Delay, twiceRest)
+	}
+	return d.cfg.Delay
+}
+
+// witnessFor finds the question that is to witness the answer to q; ok is
+// false if there is none that the device might answer.
+func (d *device) witnessFor(q question) (w question, ok bool) {
+	apart := debts{owed: []question{q}, deaf: d.debts.deaf}
+	apart.owed = append(apart.owed, d.debts.owed...)
+	for _, m := range d.misses.list {
+		apart.owed = append(apart.owed, m.question)
+	}
+	w, verdict := apart.fence(q, append(d.heeded(), q))
+	return w, verdict == fenced
+}
+
+// witness asks w to make sure that data, which just came, was the answer to q.
+func (d *device) witness(c *line.Conn, q, w question, data []byte, timeout time.Duration) error {
+	doubt := func(b []byte) bool {
+		other := d.poller.holdsOther(b, d.cfg.Unit, q, data)
+		if other {
+			d.mixed(time.Now())
+		}
+		return other
+	}
+	if doubt(c.Beside()) {
+		return d.notSure()
+	}
+	for range 2 {
+		_, err := d.askOnce(c, w, timeout)
+		if doubt(c.Thrown()) || doubt(c.Beside()) {
+			return d.notSure()
+		}
+		if err == nil || errors.As(err, new(Exception)) {
+			d.debts.heard(w)
+			d.sure = min(d.sure+1, sureAfter)
+			return nil
+		}
+		if errors.Is(err, line.ErrClosed) {
+			return err
+		}
+		d.debts.unheard(w)
+	}
+	return d.notSure()
+}
+
+func (d *device) notSure() error {
+	d.rested = later(d.rested, time.Now().Add(standAside))
+	return errOwing
+}
+
+// heeded are the planned reads that the device has answered.
+func (d *device) heeded() (known []question) {
+	for _, b := range d.blocks {
+		if b.known && b.silent == 0 && !b.bad {
+			known = append(known, b.question)
+		}
+	}
+	return known
+}
+
+// holdsOther reports whether b holds a frame that would do as the answer of
+// unit to q and is not the same as data, which was taken for it.
+func (p *Poller) holdsOther(b []byte, unit byte, q question, data []byte) bool {
+	for frame := range p.frames(b) {
+		switch {
+		case frame[0] != unit:
+		case frame[1] == q.function|exceptionBit:
+			return true
+		case frame[1] == q.function && int(frame[2]) == q.size() && !bytes.Equal(frame[3:3+q.size()], data):
+			return true
+		}
+	}
+	return false
+}
