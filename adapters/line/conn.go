@@ -57,8 +57,8 @@ func (c *Conn) Begin() time.Time { return c.begin }
 func (c *Conn) Thrown() []byte { return c.line.thrown }
 
 // Beside is what came together with the last answer of this job and is no part
-// of it, the adapter's echo left out; valid until the next exchange. Where the
-// kind is tcp or uart there is none.
+// of it, or in its place, the adapter's echo left out; valid until the next
+// exchange. Where the kind is tcp or uart there is none.
 func (c *Conn) Beside() []byte { return c.line.beside }
 
 // Yield reports whether the job should end soon: another one waits for the
@@ -288,7 +288,7 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 		from := l.echoed(rx, req)
 		skip, total, err := expect.Scan(rx[from:])
 		if err != nil {
-			return nil, c.garbled(rx, err)
+			return nil, c.garbled(rx, req, err)
 		}
 		skip += from
 		begun := have - skip
@@ -333,7 +333,7 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 			if e, ok := expect.(Ender); ok && e.Ended(rx[from:]) {
 				return rx[from:], nil
 			}
-			return nil, c.timedOut(rx, from, expect)
+			return nil, c.timedOut(rx, req, from, expect)
 		}
 		l.last, l.mute = time.Now(), 0
 		if have == 0 {
@@ -345,7 +345,7 @@ func (c *Conn) await(req []byte, expect Framer, sent, deadline time.Time) ([]byt
 			hurried, have = true, 0
 		}
 		if have == len(l.buf) {
-			return nil, c.garbled(l.buf[:], BadFrame(Noise, "%d bytes came and no answer among them", have))
+			return nil, c.garbled(l.buf[:], req, BadFrame(Noise, "%d bytes came and no answer among them", have))
 		}
 	}
 }
@@ -394,7 +394,7 @@ func (c *Conn) read(p []byte, until time.Time) (int, error) {
 }
 
 // timedOut judges what there is when nothing more comes.
-func (c *Conn) timedOut(rx []byte, from int, expect Framer) error {
+func (c *Conn) timedOut(rx, req []byte, from int, expect Framer) error {
 	l := c.line
 	if len(rx) == 0 {
 		l.mute++
@@ -411,11 +411,11 @@ func (c *Conn) timedOut(rx []byte, from int, expect Framer) error {
 		l.meter.wasted(len(rx)) // whole frames, but to other questions
 		return err
 	}
-	return c.garbled(rx, err)
+	return c.garbled(rx, req, err)
 }
 
 // garbled disposes of bytes that are no answer.
-func (c *Conn) garbled(rx []byte, err error) error {
+func (c *Conn) garbled(rx, req []byte, err error) error {
 	l := c.line
 	switch l.cfg.Kind {
 	case UART:
@@ -426,6 +426,7 @@ func (c *Conn) garbled(rx []byte, err error) error {
 		l.mute = muteLimit
 		l.meter.wasted(len(rx))
 	default:
+		l.beside = append(l.beside, rx[l.echoed(rx, req):]...)
 		l.meter.wasted(len(rx))
 	}
 	return err

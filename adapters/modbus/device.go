@@ -277,8 +277,8 @@ func (d *device) asked(c *line.Conn, begin time.Time, err error) {
 	defer d.poller.mu.Unlock()
 	d.poller.hear(c.Thrown(), begin)
 	d.poller.asked, d.poller.heeded = d, answered
-	if answered {
-		for frame, question := range d.poller.frames(c.Beside()) {
+	for frame, question := range d.poller.frames(c.Beside()) {
+		if answered || frame[0] == d.cfg.Unit { // other units in its place are told by err
 			d.poller.stray(frame, question, end)
 		}
 	}

@@ -22,6 +22,7 @@ const (
 	twiceRest    = 50 * time.Millisecond  // for devices that answer twice, until all has come
 	tardyFor     = 10 * time.Minute       // a device that was late may be so again
 	orderlyAfter = 3                      // late answers that came in order until a device is taken to answer so
+	lossyAfter   = 3                      // lost answers in a row until a device is taken to lose them and not to be late
 	mixedFor     = 10 * time.Minute       // a device that answered out of order may do so again
 )
 
@@ -36,6 +37,7 @@ type missed struct {
 type misses struct {
 	list []missed // at most mostDebts
 	open int      // how many answers to them may still come, at most
+	lost int      // answers in a row that did not, up to lossyAfter
 }
 
 func (m *misses) add(q question, now time.Time) {
@@ -48,6 +50,7 @@ func (m *misses) add(q question, now time.Time) {
 
 // came notes an answer that nobody waited for.
 func (m *misses) came() {
+	m.lost = 0
 	if m.open--; m.open <= 0 {
 		m.forget()
 	}
@@ -55,10 +58,12 @@ func (m *misses) came() {
 
 func (m *misses) forget() { m.list, m.open = m.list[:0], 0 }
 
-// expire forgets the questions asked before since.
+// expire forgets the questions asked before since: their answers are lost.
 func (m *misses) expire(since time.Time) {
 	m.list = slices.DeleteFunc(m.list, func(old missed) bool { return old.at.Before(since) })
-	m.open = min(m.open, len(m.list))
+	if gone := m.open - len(m.list); gone > 0 {
+		m.open, m.lost = len(m.list), min(m.lost+gone, lossyAfter)
+	}
 }
 
 // last is when the last question was asked in vain that is not q and whose
@@ -81,6 +86,18 @@ func (unsettled) Is(target error) bool { return target == errOwing }
 // doubted reports whether an answer to q has to be witnessed, or an error if it
 // must not be asked yet.
 func (d *device) doubted(q question, now time.Time) (bool, error) {
+	o := d.impersonator(q, now)
+	switch {
+	case o == nil:
+		d.aside = time.Time{}
+	case d.poller.client.candor.liars(now):
+		if d.aside.IsZero() {
+			d.aside = now
+		} else if now.Sub(d.aside) > o.hush() {
+			o.rested = later(o.rested, o.debts.at.Add(o.hush()+standAside)) // its turn is over
+		}
+		return false, d.notSure()
+	}
 	overdue := max(overdueLeast, 4*d.poller.cfg.Timeout)
 	d.misses.expire(now.Add(-overdue))
 	if at := d.misses.last(q); !at.IsZero() {
@@ -89,31 +106,24 @@ func (d *device) doubted(q question, now time.Time) (bool, error) {
 		}
 		return true, nil
 	}
-	if d.sure < sureAfter && !d.twice(now) && d.followsAlike(q) && now.Sub(d.previousAt) < soonAfter {
-		return true, nil
-	}
-	o := d.impersonator(q, now)
-	switch {
-	case o == nil:
-		d.aside = time.Time{}
-		return false, nil
-	case !d.poller.client.candor.liars(now):
-		return true, nil
-	case d.aside.IsZero():
-		d.aside = now
-	case now.Sub(d.aside) > o.hush():
-		o.rested = later(o.rested, o.debts.at.Add(o.hush()+standAside)) // its turn is over
-	}
-	return false, d.notSure()
+	alike := d.sure < sureAfter && !d.twice(now) && d.followsAlike(q) && now.Sub(d.previousAt) < soonAfter
+	return o != nil || alike, nil
 }
 
 // mixed notes that the device answered out of order.
 func (d *device) mixed(now time.Time) { d.mixedAt, d.orderly = now, 0 }
 
 // mayMix reports whether answers may come late and out of order: what is owed
-// must then come, or its time be over, before anything like it is asked.
+// must then come, or its time be over, before anything like it is asked. So it
+// is until more is known of the device.
 func (d *device) mayMix(now time.Time) bool {
-	return now.Sub(d.mixedAt) < mixedFor || now.Sub(d.tardyAt) < tardyFor && d.orderly < orderlyAfter
+	switch {
+	case now.Sub(d.mixedAt) < mixedFor:
+		return true
+	case now.Sub(d.tardyAt) < tardyFor:
+		return d.orderly < orderlyAfter
+	}
+	return d.misses.lost < lossyAfter
 }
 
 // ambiguous reports whether something that came with data, the answer to q, may
