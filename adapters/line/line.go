@@ -45,9 +45,11 @@ type Line struct {
 	waiter  *waiter
 	broken  error     // why the wire must be closed after the present job
 	told    string    // the reason for being closed that was told last
-	tries   int       // attempts to open since something came in last
-	sound   bool      // something has come in since the port was opened
-	flapped bool      // the port was opened last and nothing came before it closed
+	tries   int       // attempts to open since the line was sound last
+	since   time.Time // when it was opened
+	spoke   bool      // something has come in since
+	sound   bool      // and also once it had been open for a while
+	flapped bool      // it was opened last and closed before it was sound
 	fresh   bool      // nothing was heard since the port was opened
 	last    time.Time // when the last byte was on the wire
 	silence time.Duration
@@ -281,7 +283,7 @@ func (l *Line) connect(ctx context.Context) (wire, error) {
 func (l *Line) opened(w wire) {
 	l.wire, l.broken, l.fresh = w, nil, true
 	l.forget()
-	l.sound = false
+	l.since, l.spoke, l.sound = time.Now(), false, false
 	if p, ok := w.(*port); ok {
 		l.counted, _ = p.tally() // what was before is not ours
 	}
@@ -304,7 +306,10 @@ func (l *Line) closed(why error) {
 	if wasOpen {
 		l.wire.close()
 		l.wire, l.broken = nil, nil
-		if !l.sound { // accepted and dropped is no better than refused
+		if l.spoke {
+			l.prove()
+		}
+		if !l.sound { // accepted and dropped is no better than refused, even after a word
 			l.tries++
 			l.flapped = true
 		}
@@ -344,10 +349,20 @@ func (l *Line) count() {
 	}
 }
 
-// heard counts bytes that came in. The first ones prove that the line works.
+// soundAfter is for how long a line must be open for what comes in to prove
+// that it works: a peer may answer, and part at the next request, for ever.
+const soundAfter = 3 * time.Second
+
+// heard counts bytes that came in.
 func (l *Line) heard(n int) {
 	l.meter.received(n)
-	if l.sound {
+	l.spoke = true
+	l.prove()
+}
+
+// prove notes that the line works if it has been open for long enough.
+func (l *Line) prove() {
+	if l.sound || time.Since(l.since) < soundAfter {
 		return
 	}
 	l.sound, l.tries, l.told = true, 0, ""

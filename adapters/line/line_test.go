@@ -420,3 +420,66 @@ func TestFault28PeerClosesOrIsSilent(t *testing.T) {
 	_ = second.Close()
 	_ = listener.Close()
 }
+
+// A peer that takes connections and parts from them soon is asked ever more
+// seldom, and told of once, whatever it says before it does.
+func TestPeerThatPartsSoon(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		kind Kind
+		says []string // to the requests of a connection, the last before it ends
+	}{
+		{"after a byte", TCP, []string{"p"}},
+		{"after a byte, behind a converter", RTUTCP, []string{"p"}},
+		{"in the second answer", TCP, []string{"pong", "po"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			go func() {
+				buf := make([]byte, 64)
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					for _, text := range test.says {
+						if _, err := conn.Read(buf); err == nil {
+							_, _ = io.WriteString(conn, text)
+						}
+					}
+					_ = conn.Close()
+				}
+			}()
+			log, said := logged()
+			l := New(Config{Name: "net", Kind: test.kind, Port: listener.Addr().String(), Timeout: 300 * time.Millisecond}, log)
+			opened, tries := make(chan struct{}, 8), make(chan int, 8)
+			l.OnState(func(open bool, _ string) {
+				if open {
+					opened <- struct{}{}
+				} else {
+					tries <- l.tries
+				}
+			})
+			run(t, l)
+			for want := 1; want <= 4; want++ {
+				wait(t, opened, "a connection")
+				for err := error(nil); err == nil; {
+					_, err = exchange(t, l, "ping", until("pong"), 0)
+				}
+				if got := wait(t, tries, "the end of the connection"); got != want {
+					t.Errorf("after connection %d the pause is that of attempt %d", want, got)
+				}
+			}
+			if n := strings.Count(said(), "line is open"); n != 1 {
+				t.Errorf("opening was told %d times: %s", n, said())
+			}
+			if n := strings.Count(said(), "line is closed"); n > 2 { // EOF, or a reset
+				t.Errorf("closing was told %d times: %s", n, said())
+			}
+		})
+	}
+}
