@@ -67,6 +67,9 @@ func (c *Conn) Yield() bool {
 	return c.line.broken != nil || c.ended() != nil || c.line.lanes.waits()
 }
 
+// Waits reports whether a job waits in the lane.
+func (c *Conn) Waits(lane Lane) bool { return c.line.lanes.waitsIn(lane) }
+
 // EchoKnown reports whether it is known if the adapter hears its own
 // transmitter. While it is not, an answer that repeats its request proves
 // nothing. A read with a valid answer makes it known.

@@ -89,6 +89,13 @@ func (q *lanes) waits() bool {
 	return false
 }
 
+// waitsIn reports whether a job waits in the lane.
+func (q *lanes) waitsIn(lane Lane) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting[lane]) > 0
+}
+
 // withdraw takes j back; false if its turn has come already.
 func (q *lanes) withdraw(j *job) bool {
 	q.mu.Lock()

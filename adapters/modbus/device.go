@@ -42,6 +42,7 @@ type device struct {
 	debts      debts
 	misses     misses
 	recent     recent
+	foreign    foreign
 	previous   question // answered last
 	previousAt time.Time
 	sure       int           // answers that were witnessed, up to sureAfter

@@ -32,6 +32,7 @@ type Door struct {
 	ready  chan struct{}
 	seats  chan struct{} // taken by the requests that wait or are under way
 	turn   chan struct{} // held by the one that is in the line's lane
+	rested time.Time     // when the polls have had as long as the last one; belongs to who holds turn
 
 	// guests are the units that the poller does not know. They belong to the
 	// line's owner goroutine.
@@ -134,12 +135,7 @@ func (d *Door) Run(ctx context.Context) error {
 			return nil
 		case err != nil:
 			d.log.Warn("another master was not let in", "error", err)
-			rest := time.NewTimer(time.Second) // no descriptors left, most likely
-			select {
-			case <-rest.C:
-			case <-ctx.Done():
-			}
-			rest.Stop()
+			pause(ctx, time.Second) // no descriptors left, most likely
 		case !d.enter(conn):
 			_ = conn.Close()
 		default:
@@ -267,8 +263,9 @@ func (d *Door) tooLong(unit byte, pdu []byte) bool {
 }
 
 // ask puts a request to a unit when its turn comes. One request of all the
-// clients is in the line's lane at a time, so that the polls have their turn
-// after each, however many there are.
+// clients is in the line's lane at a time, and where it made polls wait, they
+// then have the line for as long as it took: however many clients there are,
+// and however long the devices take, they leave the polls half of the time.
 func (d *Door) ask(ctx context.Context, unit byte, request []byte) (answer []byte, err error) {
 	select {
 	case d.seats <- struct{}{}:
@@ -285,23 +282,36 @@ func (d *Door) ask(ctx context.Context, unit byte, request []byte) (answer []byt
 		return nil, ctx.Err()
 	}
 	for { // again while an earlier answer might pass for this one's
+		pause(ctx, time.Until(d.rested))
 		err = d.poller.line.Do(ctx, line.Commissioning, func(ctx context.Context, c *line.Conn) error {
+			begin := time.Now()
 			dev, known := d.device(unit)
 			answer, err = dev.relay(c, request)
 			if known {
 				dev.relayed(ctx, request, err)
+			}
+			if end := time.Now(); c.Waits(line.Poll) {
+				d.rested = end.Add(end.Sub(begin))
 			}
 			return err
 		})
 		if !errors.Is(err, errOwing) {
 			return answer, err
 		}
-		rest := time.NewTimer(standAside)
-		select {
-		case <-rest.C:
-		case <-ctx.Done():
-		}
-		rest.Stop()
+		pause(ctx, standAside)
+	}
+}
+
+// pause waits for so long, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -326,6 +326,75 @@ func TestDoorIsBounded(t *testing.T) {
 	}
 }
 
+// However long the devices take that another master asks, one request after
+// the other, the polls that wait have about half of the line's time.
+func TestDoorTakesHalfTheTime(t *testing.T) {
+	t.Parallel()
+	const every = 20 * ms
+	for _, test := range []struct {
+		name  string
+		unit  byte // asked by the other master
+		want  string
+		least float64 // share of the polls
+	}{
+		{"slow device", 2, "03 02 00 05", 0.4},
+		{"dead unit", 9, "83 0b", 0.4},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			value := func(n float64) []sim.PointConfig {
+				return []sim.PointConfig{{Name: "v", Table: "holding", Wave: sim.Wave{Base: n}}}
+			}
+			f := simulate(t, sim.LineConfig{Name: "bus", Kind: "rtu", Baud: 115200, Slaves: []sim.SlaveConfig{
+				{Unit: 1, Turnaround: ms, Points: value(7)}, {Unit: 2, Turnaround: 150 * ms, Points: value(5)}}})
+			r, cfg := newRecord(t), (&field{}).rtu()
+			cfg.Port, cfg.Timeout = f.Path("bus"), 250*ms
+			d := share(t, cfg, false, r, DeviceConfig{Name: "a", Unit: 1, Every: every, Points: []PointConfig{on("a", "v", Holding, 0, U16)}})
+			polls := func() (n int) {
+				r.holds(func() bool { n = len(r.all); return true })
+				return n
+			}
+			r.until("learning how fast the device is", func() bool { return len(r.all) > 2*learnFrom })
+			c := call(t, d)
+			before, begin := polls(), time.Now()
+			for range 12 {
+				c.expect(test.want, test.unit, 3, 0, 0, 0, 1)
+			}
+			share := float64(polls()-before) / (float64(time.Since(begin)) / float64(every))
+			if share < test.least {
+				t.Errorf("%.0f %% of the polls were made in %v", 100*share, time.Since(begin))
+			}
+			t.Logf("%.0f %% of the polls were made in %v", 100*share, time.Since(begin))
+		})
+	}
+}
+
+// A device that is known to be away is asked for another master once a
+// second; what comes sooner is answered without the line.
+func TestDoorSparesTheLineOfTheDead(t *testing.T) {
+	t.Parallel()
+	f, r := newField(t), newRecord(t)
+	f.add(1).registers[0] = 7
+	f.add(2).dead = true
+	d := share(t, f.rtu(), false, r,
+		DeviceConfig{Name: "a", Unit: 1, Every: 10 * ms, Points: []PointConfig{on("a", "v", Holding, 0, U16)}},
+		DeviceConfig{Name: "b", Unit: 2, Every: time.Hour, Points: []PointConfig{on("b", "v", Input, 0, U16)}})
+	r.offline("b")
+	c := call(t, d)
+	const most = 200
+	for range most {
+		c.expect("83 0b", 2, 3, 0, 0, 0, 1)
+	}
+	var asked int
+	f.with(func() { asked = f.asked[2] })
+	if s := d.Stats(); s.Silent != most || asked > most/2 {
+		t.Errorf("asked %d times; figures %+v", asked, s)
+	}
+	f.with(func() { s := f.slaves[2]; s.dead = false; s.registers[0] = 9 })
+	r.online("b")
+	c.expect("03 02 00 09", 2, 3, 0, 0, 0, 1)
+}
+
 // Who speaks something else is parted from.
 func TestDoorForStrangers(t *testing.T) {
 	t.Parallel()
