@@ -252,7 +252,7 @@ func (h *health) lines() []web.Line {
 // share tells what a line's door has done.
 func share(s modbus.DoorStats) *web.Share {
 	return &web.Share{
-		Address: s.Address, Clients: s.Clients, TurnedAway: s.TurnedAway, Garbled: s.Garbled,
+		Address: s.Address, Clients: s.Clients, TurnedAway: s.TurnedAway, PushedOut: s.PushedOut, Garbled: s.Garbled,
 		Requests: s.Requests, Answered: s.Answers, Refused: s.Refused, Busy: s.Busy, NoPath: s.NoPath, NoAnswer: s.Silent,
 	}
 }

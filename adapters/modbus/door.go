@@ -40,7 +40,8 @@ type Door struct {
 
 	mu      sync.Mutex
 	stats   DoorStats
-	clients map[net.Conn]struct{}
+	clients map[net.Conn]*visit
+	crowd   crowd
 }
 
 // DoorStats is what a door has counted. Counters never go back.
@@ -50,6 +51,7 @@ type DoorStats struct {
 
 	Connects   uint64 // clients let in
 	TurnedAway uint64 // clients that came when there were too many
+	PushedOut  uint64 // clients that had to make room for these
 	Garbled    uint64 // clients parted from because what they sent is no Modbus TCP
 	Requests   uint64
 	Answers    uint64 // of the devices, exceptions included
@@ -61,7 +63,7 @@ type DoorStats struct {
 
 // The bounds of a door.
 const (
-	doorClients  = 16
+	doorClients  = 16               // see visit.go for who gives its place to one more
 	doorSeats    = 8                // a request more waits for seven others at most
 	doorPatience = 5 * time.Second  // after that nobody waits for the answer any more
 	doorRest     = 5 * time.Second  // for a request that has begun, and for taking an answer
@@ -79,7 +81,7 @@ func NewDoor(p *Poller, cfg DoorConfig) *Door {
 		seats:   make(chan struct{}, doorSeats),
 		turn:    make(chan struct{}, 1),
 		guests:  make(map[byte]*device),
-		clients: make(map[net.Conn]struct{}),
+		clients: make(map[net.Conn]*visit),
 	}
 	p.line.OnState(func(bool, string) {
 		for _, guest := range d.guests {
@@ -148,27 +150,6 @@ func (d *Door) Run(ctx context.Context) error {
 	}
 }
 
-// enter takes a client in if there is room for it.
-func (d *Door) enter(conn net.Conn) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.clients) == doorClients {
-		d.stats.TurnedAway++
-		d.log.Debug("another master was turned away: too many are here", "client", conn.RemoteAddr(), "most", doorClients)
-		return false
-	}
-	d.stats.Connects++
-	d.clients[conn] = struct{}{}
-	return true
-}
-
-func (d *Door) leave(conn net.Conn) {
-	_ = conn.Close()
-	d.mu.Lock()
-	delete(d.clients, conn)
-	d.mu.Unlock()
-}
-
 // serve answers one client, one request after the other: what it sends in
 // advance waits in its connection.
 func (d *Door) serve(ctx context.Context, conn net.Conn) {
@@ -179,7 +160,7 @@ func (d *Door) serve(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			return
 		}
-		d.count(&d.stats.Requests)
+		d.asked(conn)
 		answer := d.answer(ctx, request[6], request[tcpHeader:])
 		reply := append(frame[:0:0], request[:tcpHeader]...)
 		binary.BigEndian.PutUint16(reply[4:], uint16(1+len(answer)))

@@ -67,7 +67,7 @@ var (
 	lineReopens  = counter("line_reopens_total", "Times the line was opened again after it was lost.", "line")
 	lineClients  = gauge("line_share_clients", "Other masters connected to the line's door.", "line")
 	lineShared   = counter("line_share_requests_total", "Requests of other masters, by how they were answered.", "line", "answer")
-	lineAway     = counter("line_share_turned_away_total", "Other masters that were not let in, by cause.", "line", "cause")
+	lineAway     = counter("line_share_turned_away_total", "Other masters that were not let in or had to leave, by cause.", "line", "cause")
 	lineP50      = gauge("line_response_p50_seconds", "Half of the latest answers came within this time.", "line")
 	lineP99      = gauge("line_response_p99_seconds", "99 of 100 of the latest answers came within this time.", "line")
 
@@ -195,6 +195,7 @@ func collectLine(put putFunc, l Line) {
 		put(lineShared, float64(s.NoPath), l.Name, "no_path")
 		put(lineShared, float64(s.NoAnswer), l.Name, "no_answer")
 		put(lineAway, float64(s.TurnedAway), l.Name, "full")
+		put(lineAway, float64(s.PushedOut), l.Name, "silent")
 		put(lineAway, float64(s.Garbled), l.Name, "garbled")
 	}
 	if l.P99Seconds > 0 { // unknown before the first answer

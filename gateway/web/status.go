@@ -94,6 +94,7 @@ type Share struct {
 	Address    string `json:"address"`
 	Clients    int    `json:"clients"`     // connected now
 	TurnedAway uint64 `json:"turned_away"` // came when there were too many
+	PushedOut  uint64 `json:"pushed_out"`  // were silent and made room for these
 	Garbled    uint64 `json:"garbled"`     // sent what is no Modbus TCP
 	Requests   uint64 `json:"requests"`
 	Answered   uint64 `json:"answered"`  // by a device, exceptions included
