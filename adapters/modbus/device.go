@@ -393,6 +393,7 @@ func (d *device) answered(b *block, now time.Time) {
 		b.bad, b.badPause, b.points[0].missing = false, 0, false
 		d.countBad()
 	}
+	d.tried(b, now)
 }
 
 // alive notes that the device gave some answer.

@@ -21,6 +21,7 @@ type block struct {
 	busy     int           // times in a row that the device was too busy
 	silent   int           // times it alone found no answer while the device gave others
 	probe    bool          // not of the plan: it shows only whether the device lives
+	failures int           // times in a row that the device told of a failure
 	bad      bool          // the device says that it has no such register
 
 	badPause time.Duration // until it is asked again while bad

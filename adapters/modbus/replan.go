@@ -68,7 +68,7 @@ func (d *device) replan(must bool) {
 // one, or set up by now.
 func (d *device) forgive() {
 	for _, p := range d.points {
-		p.held = false
+		p.held, p.trial = false, nil
 	}
 	if len(d.cuts) == 0 {
 		return

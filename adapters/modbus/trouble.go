@@ -36,10 +36,10 @@ func (d *device) refused(b *block, code Exception, now time.Time) {
 		if b.busy++; b.busy >= busyLimit {
 			d.publishBad(b.points, adapters.Stale, now)
 		}
+	case DeviceFailure:
+		d.failing(b, now)
 	default:
-		if b.next(now); b.every == Once {
-			b.due = now.Add(b.retry(badFirst))
-		}
+		b.postpone(now)
 		d.publishBad(b.points, adapters.Invalid, now)
 	}
 }

@@ -16,6 +16,8 @@ type point struct {
 	due     time.Time // it is published from then on; the zero time is at once
 	missing bool      // the device says that it has no such register
 	held    bool      // the device has answered for it
+	trial   *trial    // of reading it apart from others
+	failed  bool      // in that the device failed to give it alone
 }
 
 // spoil adds to readings that pt has no value, unless that was told last.
