@@ -6,15 +6,23 @@ import (
 
 	"sluice/adapters/line"
 	"sluice/adapters/modbus"
+	"sluice/adapters/uart"
 )
 
-// figures are what was counted on one Modbus line up to a moment.
+// figures are what was counted on one line up to a moment.
 type figures struct {
 	at      time.Time
 	timeout time.Duration // configured
 	line    line.Stats
 	devices []modbus.DeviceStats // in the order of the configuration
 	foreign uint64               // frames of another master
+
+	listened bool   // another master asks the devices
+	frames   uint64 // that it, and who answered it, sent
+
+	talkers []uart.DeviceStats // of a UART line, in the order of the configuration
+	strays  uint64             // frames that match none of them
+	stray   string             // the last of those
 }
 
 // The least of what must have been counted before anything is said.
@@ -35,7 +43,15 @@ type sayer func(format string, args ...any)
 // between two moments. It knows nothing else.
 func diagnose(before, now figures) []string {
 	var said []string
-	sayOfPolls(func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }, before, now)
+	say := func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
+	switch {
+	case now.talkers != nil:
+		sayOfTalk(say, before, now)
+	case now.listened:
+		sayOfTraffic(say, before, now)
+	default:
+		sayOfPolls(say, before, now)
+	}
 	return said
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"sluice/adapters"
 	"sluice/adapters/modbus"
+	"sluice/adapters/uart"
 	"sluice/gateway/cli"
 	"sluice/gateway/web"
 	"sluice/mqttcore"
@@ -240,6 +241,12 @@ func (h *health) lines() []web.Line {
 		if tap := h.g.taps[s.Name]; tap != nil {
 			heard, noise := tap.Overheard()
 			w.Requests, w.Timeouts, w.CRCErrors, w.Exceptions, w.GarbageBytes = heard.Requests, heard.Timeouts, heard.BadFrames, heard.Exceptions, noise
+		}
+		if u := h.g.listeners[s.Name]; u != nil {
+			talkers := u.Stats()
+			w.CRCErrors = mostOf(talkers, func(d uart.DeviceStats) uint64 { return d.Spoilt })
+			w.GarbageBytes = mostOf(talkers, func(d uart.DeviceStats) uint64 { return d.Garbage })
+			w.Unmatched, _ = u.Strays()
 		}
 		if door := h.g.doors[s.Name]; door != nil {
 			w.Share = share(door.Stats())

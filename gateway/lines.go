@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"sluice/adapters/line"
 	"sluice/adapters/modbus"
 	"sluice/gateway/web"
 )
@@ -15,24 +18,33 @@ import (
 // judged: a minute.
 const looksBack = 6
 
-// watched is what health remembers of one Modbus line.
+// watched is what health remembers of one line.
 type watched struct {
 	looks []figures // the oldest first, one more than looksBack at most
 	said  []string  // by the last look
 }
 
-// figuresOf takes what was counted on a line so far; ok is false if it has no
-// poller.
+// figuresOf takes what was counted on a line so far; ok is false if nobody
+// speaks or listens on it.
 func (g *gateway) figuresOf(name string, now time.Time) (f figures, ok bool) {
-	p := g.pollers[name]
-	if p == nil {
+	i := slices.IndexFunc(g.lines, func(l *line.Line) bool { return l.Config().Name == name })
+	if i < 0 {
 		return f, false
 	}
-	for _, l := range g.lines {
-		if s := l.Stats(); s.Name == name {
-			f = figures{at: now, timeout: l.Config().Timeout, line: s, devices: p.Stats(), foreign: p.Foreign()}
-			return f, true
-		}
+	f = figures{at: now, timeout: g.lines[i].Config().Timeout, line: g.lines[i].Stats()}
+	if p := g.pollers[name]; p != nil {
+		f.devices, f.foreign = p.Stats(), p.Foreign()
+		return f, true
+	}
+	if t := g.taps[name]; t != nil {
+		all, _ := t.Overheard()
+		f.listened, f.devices, f.frames = true, t.Stats(), all.Requests+all.Answers
+		return f, true
+	}
+	if u := g.listeners[name]; u != nil {
+		f.talkers = u.Stats()
+		f.strays, f.stray = u.Strays()
+		return f, true
 	}
 	return f, false
 }
@@ -58,7 +70,11 @@ func (h *health) lookAtLines(now time.Time) {
 		h.mu.Unlock()
 		log := h.g.log.With("line", name)
 		for _, d := range changed(said, was) {
-			log.Warn("line: " + d)
+			level := slog.LevelWarn
+			if d == echoSaid {
+				level = slog.LevelInfo
+			}
+			log.Log(context.Background(), level, "line: "+d)
 		}
 		for _, d := range changed(was, said) {
 			log.Info("line: no longer: " + d)
@@ -89,11 +105,11 @@ func changed(said, others []string) []string {
 	return fresh
 }
 
-// figure is a number that runs, with the unit of a time; the unit of a device
-// is none.
-var figure = regexp.MustCompile(`unit \d+|\d[\d.]*(ms|µs|s\b)?`)
+// figure is a number that runs, with the unit of a time, or what a device has
+// sent; the unit of a device is none.
+var figure = regexp.MustCompile(`unit \d+|the last: .*|\d[\d.]*(ms|µs|s\b)?`)
 
-// plain is a sentence without the figures that run.
+// plain is a sentence without what runs in it.
 func plain(sentence string) string {
 	return figure.ReplaceAllStringFunc(sentence, func(s string) string {
 		if strings.HasPrefix(s, "unit ") {
@@ -123,6 +139,11 @@ func (h *health) found(name string) (said []string, devices []web.LineDevice) {
 			out.Load = min(1, (d.Busy-before.devices[i].Busy).Seconds()/span.Seconds())
 		}
 		devices = append(devices, out)
+	}
+	for _, d := range f.talkers {
+		devices = append(devices, web.LineDevice{
+			Name: d.Name, OK: d.Matched, Timeouts: d.Timeouts, CRC: d.Spoilt, GarbageBytes: d.Garbage, Unmatched: d.Unmatched, Overlong: d.Overlong,
+		})
 	}
 	return said, devices
 }

@@ -3,11 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/term"
+
+	"sluice/gateway/web"
 )
 
 // TestListenOnly takes a reading from what others say on a line.
@@ -42,6 +45,14 @@ topic = "climate"
 stale = "2s"
   [device.points]
   temp = { input = 1, type = "i16", scale = 0.1, unit = "°C" }
+  dew = { input = 9 }
+[[device]]
+name = "other"
+line = "bus"
+unit = 4
+stale = "2s"
+  [device.points]
+  temp = { input = 1 }
 `, port, slave.Name())).start("--quiet")
 	sub := subscribe(t, port, "-t", "climate/#", "-t", "sluice/g/line/bus")
 	stop := make(chan struct{})
@@ -62,6 +73,23 @@ stale = "2s"
 	}()
 	sub.awaitLine("climate/availability\tonline", 20*time.Second)
 	sub.awaitLine("climate/temp\t{\"value\":21.4,\"unit\":\"°C\"", 20*time.Second)
+	sub.await("what is not heard", 30*time.Second, func(lines []string) bool {
+		for _, m := range parseMessages(lines) {
+			var l web.Line
+			if m.topic != "sluice/g/line/bus" || json.Unmarshal([]byte(m.payload), &l) != nil {
+				continue
+			}
+			if len(l.Devices) != 2 || l.Devices[0].Name != "climate" || l.Devices[1].Unit != 4 {
+				t.Fatalf("the devices of the line: %s", m.payload)
+			}
+			if said := strings.Join(l.Findings, "\n"); l.Devices[0].OK > 0 &&
+				strings.Contains(said, "the other master does not read dew of unit 3 (climate)") &&
+				strings.Contains(said, "the other master does not ask unit 4 (other)") {
+				return true
+			}
+		}
+		return false
+	})
 	close(stop)
 	<-said
 	sub.awaitLine("climate/availability\toffline", 20*time.Second)

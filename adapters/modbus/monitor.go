@@ -58,6 +58,7 @@ type TapStats struct {
 	Requests   uint64
 	Answers    uint64 // exceptions included
 	Exceptions uint64
+	Codes      [12]uint64 // as in DeviceStats
 	Unanswered uint64
 	Spoilt     uint64 // answers whose checksum is wrong, or that broke off
 	Doubtful   uint64 // answers that may be late ones to another question
@@ -272,6 +273,7 @@ func (m *monitor) answered(frame []byte) {
 	switch {
 	case frame[1]&exceptionBit != 0:
 		s.Exceptions++
+		s.Codes[min(int(frame[2]), len(s.Codes)-1)]++
 	case reads && m.doubtful(r.unit, q):
 		s.Doubtful++
 	case reads:

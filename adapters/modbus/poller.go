@@ -229,4 +229,8 @@ type DeviceStats struct {
 	P50, P99     time.Duration // from request to answer, over the last 128 answers
 	Wait         time.Duration // of 99 % of them from the end of the request to the begin of the answer
 	Timeout      time.Duration // the wait for an answer as learned so far, 0: not yet
+
+	// Of a device that is only listened to:
+	Unheard bool     // nothing of it was heard for its Stale, although the line is open
+	Unread  []string // points that nobody has read for as long since it is online
 }

@@ -125,6 +125,7 @@ func (t *Tap) lineChanged(open bool, reason string) {
 	defer t.mu.Unlock()
 	now := time.Now()
 	for _, d := range t.devices {
+		d.stats.Unheard = false
 		if d.open = open; open {
 			d.last = now
 		} else {
@@ -149,7 +150,7 @@ func (t *Tap) heard(unit byte, q question, data []byte, at time.Time) {
 }
 
 func (d *tapped) heard(q question, data []byte, at time.Time) {
-	d.last, d.stats.LastAnswer = at, at
+	d.last, d.stats.LastAnswer, d.stats.Unheard = at, at, false
 	d.goOnline(at)
 	if data == nil {
 		return
@@ -176,6 +177,7 @@ func (d *tapped) watch(now time.Time) time.Duration {
 		return time.Hour // the line tells when it is open
 	}
 	if silence := now.Sub(d.last); silence >= d.cfg.Stale {
+		d.stats.Unheard = true
 		d.goOffline("not heard for "+d.cfg.Stale.String(), now)
 		return d.cfg.Stale
 	}
@@ -248,6 +250,11 @@ func (t *Tap) Stats() []DeviceStats {
 		if heard := t.monitor.counts[d.cfg.Unit]; heard != nil {
 			heard.into(&stats[i])
 		}
+		for _, pt := range d.points {
+			if pt.missed && pt.seen.IsZero() {
+				stats[i].Unread = append(stats[i].Unread, pt.Point.Name)
+			}
+		}
 	}
 	return stats
 }
@@ -269,5 +276,9 @@ func (s *TapStats) into(figures *DeviceStats) {
 	figures.Answers += s.Answers
 	figures.Timeouts += s.Unanswered
 	figures.BadFrames += s.Spoilt + s.Doubtful
+	figures.Spoilt += s.Spoilt
 	figures.Exceptions += s.Exceptions
+	for code, n := range s.Codes {
+		figures.Codes[code] += n
+	}
 }

@@ -245,6 +245,9 @@ func TestTapTellsWhatNobodyReads(t *testing.T) {
 	for _, point := range []string{"never", "half", "input"} {
 		r.reads("d/"+point, "stale")
 	}
+	if s := tap.Stats()[0]; s.Unheard || !slices.Equal(s.Unread, []string{"half", "never", "input"}) {
+		t.Errorf("figures %+v", s)
+	}
 	close(stop)
 	talk.Wait()
 	if n := book.count("does not read this point"); n != 3 {
@@ -257,7 +260,7 @@ func TestTapTellsWhatNobodyReads(t *testing.T) {
 	close(stop)
 	talk.Wait()
 	r.offline("d")
-	if s := tap.Stats()[0]; s.Exceptions == 0 || s.Online || !strings.Contains(s.Reason, "not heard for 1s") {
+	if s := tap.Stats()[0]; s.Exceptions == 0 || s.Exceptions != s.Codes[Busy] || s.Online || !s.Unheard || !strings.Contains(s.Reason, "not heard for 1s") {
 		t.Errorf("figures %+v", s)
 	}
 	if n := book.count("does not read this point"); n != 3 {

@@ -3,6 +3,7 @@ package uart
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"sluice/adapters"
@@ -16,6 +17,7 @@ type device struct {
 	cfg      DeviceConfig
 	points   []*point
 	frames   *assembler
+	leads    bool               // of the devices for which frames part alike it is the first
 	readings []adapters.Reading // reused
 
 	online bool
@@ -65,7 +67,7 @@ func (d *device) tally() {
 	d.listener.mu.Lock()
 	defer d.listener.mu.Unlock()
 	s := &d.stats
-	s.Partial, s.Overlong, s.Spoilt = d.frames.partial, d.frames.overlong, d.frames.spoilt
+	s.Partial, s.Overlong, s.Spoilt, s.Garbage = d.frames.partial, d.frames.overlong, d.frames.spoilt, d.frames.wasted
 }
 
 // frame counts a frame and publishes what it says.
@@ -81,9 +83,23 @@ func (d *device) frame(content []byte, at time.Time) {
 		s.Unmatched++
 	}
 	d.listener.mu.Unlock()
-	if matched {
+	switch {
+	case matched:
 		d.publish(content, groups, at)
+	case d.leads && !d.listener.awaits(content):
+		d.listener.stray(content)
 	}
+}
+
+// confirms reports whether a frame is one that confirms a command.
+func (d *device) confirms(content []byte) bool {
+	return slices.ContainsFunc(d.points, func(pt *point) bool { return pt.expect != nil && pt.expect.Match(content) })
+}
+
+// reads reports whether anything is taken from the frames that come unasked.
+func (d *device) reads() bool {
+	return (d.cfg.Request == "" || !d.listener.several) &&
+		(d.cfg.Match != nil || slices.ContainsFunc(d.points, func(pt *point) bool { return pt.Binary != nil }))
 }
 
 // meant reports whether a frame is one of this device, and gives the groups of
@@ -198,7 +214,12 @@ func (d *device) ask(c *line.Conn, now time.Time) error {
 		d.due = now
 	default:
 		d.fails++
-		d.goOffline("no answer to its request", adapters.Offline, now)
+		reason := "no answer to its request"
+		var frame *line.FrameError
+		if errors.As(err, &frame) {
+			reason += ": " + frame.Detail
+		}
+		d.goOffline(reason, adapters.Offline, now)
 		// A wait in vain keeps the others waiting too.
 		d.due = later(d.due, now.Add(min(longestProbe, 20*cfg.Timeout)))
 	}
@@ -240,6 +261,9 @@ func (d *device) goOffline(reason string, quality adapters.Quality, now time.Tim
 	if len(d.readings) > 0 {
 		d.listener.sink.Put(d.readings)
 	}
+	d.listener.mu.Lock()
+	d.stats.Silent = d.open
+	d.listener.mu.Unlock()
 	if d.told && !d.online {
 		return
 	}
@@ -251,6 +275,7 @@ func (d *device) goOffline(reason string, quality adapters.Quality, now time.Tim
 func (d *device) tell(reason string) {
 	d.listener.mu.Lock()
 	d.stats.Online, d.stats.Reason, d.stats.Since = d.online, reason, time.Now()
+	d.stats.Silent = d.stats.Silent && !d.online
 	d.listener.mu.Unlock()
 	d.listener.sink.Availability(d.cfg.Name, d.online, reason)
 }

@@ -19,6 +19,7 @@ type assembler struct {
 	heard bool      // bytes of the present frame were dropped
 
 	partial, overlong, spoilt uint64
+	wasted                    uint64 // bytes that belong to no sound frame
 }
 
 // restart is called when the stream may begin anywhere.
@@ -52,11 +53,14 @@ func (a *assembler) feed(chunk []byte, at time.Time, fn func(content []byte)) {
 			if len(a.buf) > 0 {
 				a.partial++
 			}
+			a.wasted += uint64(len(a.buf))
 			a.buf, a.drop = a.buf[:0], false
 		}
 		// A mark or a checksum shows where a frame begins; else a pause must.
 		if !a.drop || a.Start != "" || a.Checksum != NoChecksum {
 			a.block(chunk, fn)
+		} else {
+			a.wasted += uint64(len(chunk))
 		}
 	}
 }
@@ -67,6 +71,7 @@ func (a *assembler) block(chunk []byte, fn func(content []byte)) {
 	for {
 		skip, size, spoilt := a.next(a.buf)
 		a.spoilt += uint64(spoilt)
+		a.wasted += uint64(skip)
 		if size > 0 {
 			fn(a.content(a.buf[skip : skip+size]))
 		}
@@ -83,9 +88,11 @@ func (a *assembler) gather(chunk []byte) {
 	if len(a.buf)+len(chunk) > a.most() {
 		a.long = true
 	}
-	if !a.long && !a.drop {
-		a.buf = append(a.buf, chunk...)
+	if a.long || a.drop {
+		a.wasted += uint64(len(chunk))
+		return
 	}
+	a.buf = append(a.buf, chunk...)
 }
 
 // flush ends a frame by silence.
@@ -97,8 +104,10 @@ func (a *assembler) flush(fn func(content []byte)) {
 		a.partial++
 	case a.long:
 		a.overlong++
+		a.wasted += uint64(len(a.buf))
 	case !a.sound(a.buf):
 		a.spoilt++
+		a.wasted += uint64(len(a.buf))
 	default:
 		fn(a.buf)
 	}
@@ -129,6 +138,7 @@ func (a *assembler) line(chunk []byte, fn func(text []byte)) {
 			break
 		}
 		text := trim(a.buf[:end])
+		dropped := a.partial + a.overlong + a.spoilt
 		switch {
 		case a.long || !a.drop && len(text) > most:
 			a.overlong++
@@ -139,6 +149,9 @@ func (a *assembler) line(chunk []byte, fn func(text []byte)) {
 		default:
 			fn(text)
 		}
+		if a.partial+a.overlong+a.spoilt > dropped {
+			a.wasted += uint64(end + len(until))
+		}
 		a.drop, a.long, a.heard = false, false, false
 		rest := copy(a.buf, a.buf[end+len(until):])
 		a.buf = a.buf[:rest]
@@ -146,6 +159,7 @@ func (a *assembler) line(chunk []byte, fn func(text []byte)) {
 	// Without an end in sight nothing of it is worth keeping, but what may be
 	// the first bytes of the end.
 	if keep := len(until) - 1; len(a.buf) > most+len(until) {
+		a.wasted += uint64(len(a.buf) - keep)
 		n := copy(a.buf, a.buf[len(a.buf)-keep:])
 		a.buf = a.buf[:n]
 		a.long = a.long || !a.drop

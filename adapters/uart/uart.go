@@ -3,10 +3,12 @@
 package uart
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +31,9 @@ type Listener struct {
 	// of the line's owner goroutine
 	hush time.Time // until then nobody is asked: a late answer may come
 
-	mu sync.Mutex // guards the figures of the devices
+	mu     sync.Mutex // guards the figures of the devices, and what follows
+	strays uint64     // frames that match no device
+	last   string     // the last of them, as text
 }
 
 // NewListener makes the listener of line l, which must be of kind uart; the
@@ -50,6 +54,9 @@ func NewListener(l *line.Line, devices []DeviceConfig, sink adapters.Sink, log *
 		}
 	}
 	u.several = asked > 1
+	for i, d := range u.devices {
+		d.leads = d.reads() && !slices.ContainsFunc(u.devices[:i], func(o *device) bool { return o.reads() && o.cfg.Frame == d.cfg.Frame })
+	}
 	l.OnState(u.lineChanged)
 	l.Listen(func(chunk []byte, at time.Time, fresh bool) {
 		for _, d := range u.devices {
@@ -134,6 +141,56 @@ func (u *Listener) step(c *line.Conn) (next time.Duration, err error) {
 	return max(0, next), nil
 }
 
+// awaits reports whether a frame is one that some device may send.
+func (u *Listener) awaits(content []byte) bool {
+	return slices.ContainsFunc(u.devices, func(d *device) bool {
+		_, ok := d.meant(content)
+		return ok || d.confirms(content)
+	})
+}
+
+// stray notes a frame that matches no device.
+func (u *Listener) stray(content []byte) {
+	if len(bytes.TrimSpace(content)) == 0 {
+		return
+	}
+	text := shown(content)
+	u.log.Debug("a frame matches no device", "frame", text)
+	u.mu.Lock()
+	u.strays++
+	u.last = text
+	u.mu.Unlock()
+}
+
+// Strays tells how many frames came that match no device, and what the last of
+// them was: text in quotes, bytes as hexadecimal digits, cut where it is long.
+func (u *Listener) Strays() (frames uint64, last string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.strays, u.last
+}
+
+// mostShown is how many bytes of a frame are shown to people.
+const mostShown = 80
+
+// shown makes a frame fit for people, whatever is in it.
+func shown(content []byte) string {
+	cut := ""
+	if len(content) > mostShown {
+		content, cut = content[:mostShown], "…"
+	}
+	odd := 0
+	for _, b := range content {
+		if b < ' ' || b > '~' {
+			odd++
+		}
+	}
+	if 4*odd > len(content) {
+		return fmt.Sprintf("% x%s", content, cut)
+	}
+	return fmt.Sprintf("%q%s", content, cut)
+}
+
 func (u *Listener) rouse() {
 	select {
 	case u.wake <- struct{}{}:
@@ -185,6 +242,8 @@ type DeviceStats struct {
 	Partial     uint64 // frames dropped because their begin was missed
 	Overlong    uint64 // frames dropped because they exceeded Max
 	Spoilt      uint64 // frames dropped because of their checksum
+	Garbage     uint64 // bytes of dropped frames, and of what is none
+	Silent      bool   // nothing good is heard of it although the line is open
 	Requests    uint64
 	Timeouts    uint64 // requests without an answer
 	Writes      uint64

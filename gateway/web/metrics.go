@@ -64,6 +64,7 @@ var (
 	lineErrors   = counter("line_errors_total", "Requests without a good answer, by cause.", "line", "cause")
 	lineSkipped  = counter("line_skipped_reads_total", "Reads dropped because their next was due already.", "line")
 	lineGarbage  = counter("line_stray_bytes_total", "Bytes received outside any frame.", "line")
+	lineStrays   = counter("line_unmatched_frames_total", "Frames of a UART line that match no device.", "line")
 	lineReopens  = counter("line_reopens_total", "Times the line was opened again after it was lost.", "line")
 	lineClients  = gauge("line_share_clients", "Other masters connected to the line's door.", "line")
 	lineShared   = counter("line_share_requests_total", "Requests of other masters, by how they were answered.", "line", "answer")
@@ -186,6 +187,7 @@ func collectLine(put putFunc, l Line) {
 	put(lineErrors, float64(l.Exceptions), l.Name, "exception")
 	put(lineSkipped, float64(l.Skipped), l.Name)
 	put(lineGarbage, float64(l.GarbageBytes), l.Name)
+	put(lineStrays, float64(l.Unmatched), l.Name)
 	put(lineReopens, float64(l.Reopens), l.Name)
 	if s := l.Share; s != nil {
 		put(lineClients, float64(s.Clients), l.Name)

@@ -61,7 +61,9 @@ type Line struct {
 	// Findings say what is wrong with the line, a sentence each, by what was
 	// counted over the last minute. Never nil.
 	Findings []string `json:"findings"`
-	// Devices are the shares of the devices in it; none on a line of text.
+	// Unmatched counts the frames of a UART line that match no device.
+	Unmatched uint64 `json:"unmatched,omitempty"`
+	// Devices are the shares of the devices in it.
 	Devices []LineDevice `json:"devices,omitempty"`
 	// Share is what the line's door for other masters has done; nil without one.
 	Share *Share `json:"share,omitempty"`
@@ -71,19 +73,21 @@ type Line struct {
 // start.
 type LineDevice struct {
 	Name string `json:"name"`
-	Unit uint8  `json:"unit"`
+	Unit uint8  `json:"unit,omitempty"` // none on a UART line
 	// Load is the share of the line's time that its requests and their answers
 	// took over the last minute, 0 to 1.
 	Load     float64 `json:"load"`
-	OK       uint64  `json:"ok"` // answers, exceptions not included
+	OK       uint64  `json:"ok"` // answers, exceptions not included; frames that match
 	Timeouts uint64  `json:"timeouts"`
 	CRC      uint64  `json:"crc"` // answers that were spoilt or broke off
 	// Exceptions counts refusals by their code; 11 stands for all above, too.
 	Exceptions   map[string]uint64 `json:"exceptions,omitempty"`
-	Mismatches   uint64            `json:"mismatches"`    // of another unit, function or length
-	Late         uint64            `json:"late"`          // answers after their time
-	Twice        uint64            `json:"twice"`         // answers too many
-	GarbageBytes uint64            `json:"garbage_bytes"` // after its turn
+	Unmatched    uint64            `json:"unmatched,omitempty"` // frames that do not match it
+	Overlong     uint64            `json:"overlong,omitempty"`  // frames
+	Mismatches   uint64            `json:"mismatches"`          // of another unit, function or length
+	Late         uint64            `json:"late"`                // answers after their time
+	Twice        uint64            `json:"twice"`               // answers too many
+	GarbageBytes uint64            `json:"garbage_bytes"`       // after its turn
 	P50Seconds   float64           `json:"p50_seconds"`
 	P99Seconds   float64           `json:"p99_seconds"`
 }
