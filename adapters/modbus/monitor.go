@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"time"
+
+	"sluice/adapters/line"
 )
 
 // monitor makes requests and answers of the bytes on a bus that others use
@@ -20,15 +22,18 @@ type monitor struct {
 	counts map[byte]*TapStats // by unit
 	noise  uint64             // bytes that belong to no frame
 	wide   map[byte]bool      // units that are DeviceConfig.Wide
+	char   time.Duration      // of one character
 
 	// heard is told of each valid answer: data is nil unless it is the answer
-	// to a read and certainly no other's. It must not keep data.
+	// to a read and certainly no other's, or certainly confirms a write: then q
+	// is the read that would give what was written. It must not keep data.
 	heard func(unit byte, q question, data []byte, at time.Time)
 }
 
 // owing are the questions that a unit may still answer late.
 type owing struct {
 	debts
+	unconfirmed
 	spoke time.Time // it gave its last answer then
 }
 
@@ -36,7 +41,8 @@ type owing struct {
 type request struct {
 	unit byte
 	pdu  []byte
-	wide bool // as in question
+	wide bool      // as in question
+	at   time.Time // when it was complete
 	// spoilt tells that the answer came, though broken: it can't come later.
 	spoilt bool
 }
@@ -178,8 +184,11 @@ func (m *monitor) asAnswer(b []byte) (size int, f found) {
 	case checksumFits(b[:size]):
 		return size, complete
 	}
-	if b[1] == r.pdu[0] {
-		m.spoil() // unit, function and length are those of the answer
+	if b[1] == r.pdu[0] { // unit, function and length are those of the answer
+		if _, f := asRequest(b); f != absent {
+			return size, partial // or of the request once more, which is longer
+		}
+		m.spoil()
 	}
 	return 0, absent
 }
@@ -238,9 +247,14 @@ func asRequest(b []byte) (size int, f found) {
 // requested notes what a master asks.
 func (m *monitor) requested(frame []byte) {
 	m.missed()
-	r := &request{unit: frame[0], pdu: bytes.Clone(frame[1 : len(frame)-2]), wide: m.wide[frame[0]]}
-	if o := m.owed[r.unit]; o != nil && o.spoke.After(o.at) && m.last.Sub(o.spoke) >= settled {
-		o.forget()
+	r := &request{unit: frame[0], pdu: bytes.Clone(frame[1 : len(frame)-2]), wide: m.wide[frame[0]], at: m.last}
+	if o := m.owed[r.unit]; o != nil && m.last.Sub(o.spoke) >= settled {
+		if o.spoke.After(o.at) {
+			o.forget()
+		}
+		if o.spoke.After(o.since) {
+			o.writes = nil
+		}
 	}
 	m.of(r.unit).Requests++
 	if r.unit != 0 && objection(r.pdu) == 0 { // nobody answers to all, and of other functions nothing is wanted
@@ -256,16 +270,26 @@ func (m *monitor) missed() {
 	}
 	m.of(r.unit).Unanswered++
 	if q, reads := r.question(); reads {
-		if m.owed[r.unit] == nil {
-			m.owed[r.unit] = &owing{}
-		}
-		m.owed[r.unit].add(q, m.last)
+		m.owing(r.unit).add(q, m.last)
 	}
+	if _, writes := written(r.pdu); writes {
+		m.owing(r.unit).miss(r.pdu, m.last)
+	}
+}
+
+// owing gives what a unit may still answer late.
+func (m *monitor) owing(unit byte) *owing {
+	o := m.owed[unit]
+	if o == nil {
+		o = &owing{unconfirmed: unconfirmed{usual: line.NewWindow(16)}}
+		m.owed[unit] = o
+	}
+	return o
 }
 
 // answered deals with the answer to what was asked last.
 func (m *monitor) answered(frame []byte) {
-	r, s := m.asked, m.of(frame[0])
+	r, s, o := m.asked, m.of(frame[0]), m.owing(frame[0])
 	m.asked = nil
 	s.Answers++
 	q, reads := r.question()
@@ -278,17 +302,28 @@ func (m *monitor) answered(frame []byte) {
 		s.Doubtful++
 	case reads:
 		data = frame[3 : len(frame)-2]
+		o.cleared(m.took(r, frame))
+	case m.confirmed(o, r, frame):
+		o.spoke = m.last
+		q, data = r.change()
+	}
+	if reads && data != nil {
+		if change, values := r.change(); values != nil { // written before it was read
+			m.heard(r.unit, change, values, m.last)
+		}
 	}
 	m.heard(r.unit, q, data, m.last)
+}
+
+// took is how long a unit was silent between a request and its answer.
+func (m *monitor) took(r *request, frame []byte) time.Duration {
+	return max(0, m.last.Sub(r.at)-time.Duration(len(frame))*m.char)
 }
 
 // doubtful reports whether an answer to q may be a late one to another
 // question that the unit owes an answer to.
 func (m *monitor) doubtful(unit byte, q question) bool {
-	o := m.owed[unit]
-	if o == nil {
-		return false
-	}
+	o := m.owing(unit)
 	o.spoke = m.last
 	if m.last.Sub(o.at) > debtLife {
 		o.forget()

@@ -11,8 +11,9 @@ import (
 	"sluice/adapters/line"
 )
 
-// Tap listens to the traffic of another master on a line and takes from its
-// reads the points of devices, as if they had been polled. It never sends.
+// Tap listens to the traffic of another master on a line and takes the points
+// of devices from its reads, as if they had been polled, and from its writes
+// that devices confirm. It never sends.
 // Its methods may be called from any goroutine.
 type Tap struct {
 	line    *line.Line
@@ -61,7 +62,7 @@ func NewTap(l *line.Line, devices []DeviceConfig, sink adapters.Sink, log *slog.
 		wake:  make(chan struct{}, 1),
 	}
 	t.monitor = newMonitor(t.heard)
-	t.monitor.wide = make(map[byte]bool)
+	t.monitor.wide, t.monitor.char = make(map[byte]bool), l.Config().Serial.CharTime()
 	for _, c := range devices {
 		t.monitor.wide[c.Unit] = c.Wide
 		d := &tapped{tap: t, cfg: c, stats: DeviceStats{Name: c.Name, Unit: c.Unit, Reason: "not heard yet", Since: time.Now()}}
