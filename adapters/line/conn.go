@@ -238,7 +238,7 @@ func (c *Conn) renew() error {
 	if dialErr != nil {
 		l.meter.failed()
 		l.wire = gone{}
-		return c.lost(fmt.Errorf("%w; then %w", err, dialErr))
+		return c.lost(fmt.Errorf("%w, and a new connection can't be made: %w", err, dialErr))
 	}
 	l.wire = w
 	l.forget()

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -44,7 +45,9 @@ type Line struct {
 	wire    wire
 	waiter  *waiter
 	broken  error     // why the wire must be closed after the present job
-	told    string    // the reason for being closed that was told last
+	reason  string    // for being closed, the last
+	told    error     // the reason that was logged last; nil: none since the line was sound
+	lost    time.Time // when the wire was closed last
 	tries   int       // attempts to open since the line was sound last
 	since   time.Time // when it was opened
 	spoke   bool      // something has come in since
@@ -292,7 +295,7 @@ func (l *Line) opened(w wire) {
 	l.meter.opened()
 	l.lanes.admit()
 	if !l.flapped {
-		l.told = ""
+		l.told = nil
 		l.log.Info("line is open", "port", l.cfg.Port)
 	}
 	for _, fn := range l.states {
@@ -305,7 +308,7 @@ func (l *Line) closed(why error) {
 	wasOpen := l.wire != nil
 	if wasOpen {
 		l.wire.close()
-		l.wire, l.broken = nil, nil
+		l.wire, l.broken, l.lost = nil, nil, time.Now()
 		if l.spoke {
 			l.prove()
 		}
@@ -317,17 +320,38 @@ func (l *Line) closed(why error) {
 	l.lanes.shut(fmt.Errorf("%w: %w", ErrClosed, why))
 	reason := why.Error()
 	l.meter.closed(reason)
-	known := reason == l.told
-	if known && !wasOpen {
-		return
-	}
-	if !known {
-		l.told = reason
+	if !l.implied(why, wasOpen) {
+		l.told = why
 		l.log.Warn("line is closed and will be tried again", "reason", reason)
 	}
-	for _, fn := range l.states {
-		fn(false, reason)
+	if wasOpen || reason != l.reason {
+		for _, fn := range l.states {
+			fn(false, reason)
+		}
 	}
+	l.reason = reason
+}
+
+// lossSettles is how long after the loss of a wire the reasons why it can't be
+// opened again are taken for consequences of that.
+const lossSettles = 2 * time.Second
+
+// implied reports whether the reason for being closed says no more than what
+// was logged already.
+func (l *Line) implied(why error, wasOpen bool) bool {
+	switch {
+	case l.told == nil:
+		return false
+	case why.Error() == l.told.Error():
+		return true
+	case wasOpen:
+		return false
+	case strings.Contains(l.told.Error(), why.Error()):
+		return true
+	case errors.Is(l.told, errGone) && absent(why):
+		return true
+	}
+	return time.Since(l.lost) < lossSettles
 }
 
 // once tells something of the port, the first time that it is so.
@@ -365,7 +389,7 @@ func (l *Line) prove() {
 	if l.sound || time.Since(l.since) < soundAfter {
 		return
 	}
-	l.sound, l.tries, l.told = true, 0, ""
+	l.sound, l.tries, l.told = true, 0, nil
 	if l.flapped {
 		l.flapped = false
 		l.log.Info("line is open", "port", l.cfg.Port)

@@ -92,7 +92,7 @@ func openError(path, device string, err error) error {
 		code = portErr.Code()
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO):
+	case absent(err):
 		return fmt.Errorf("port %s is not there; is the adapter plugged in? (%w)", path, err)
 	case errors.Is(err, fs.ErrPermission) || code == serial.PermissionDenied:
 		return fmt.Errorf("port %s may not be opened; add the user to the group of the device, usually dialout (%w)", path, err)
@@ -102,6 +102,11 @@ func openError(path, device string, err error) error {
 		return fmt.Errorf("port %s is no serial port, or refuses these settings: %w", path, err)
 	}
 	return fmt.Errorf("open port %s: %w", path, err)
+}
+
+// absent reports whether a port can't be opened because it is not there.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO)
 }
 
 // holder names the process that has device open, as far as /proc shows it.

@@ -19,6 +19,9 @@ type stream struct {
 	raw  syscall.RawConn
 }
 
+// errHungUp tells that the peer has ended a connection.
+var errHungUp = errors.New("the peer closed the connection")
+
 // dialLimit bounds one attempt to connect.
 const dialLimit = 3 * time.Second
 
@@ -26,6 +29,15 @@ func dial(ctx context.Context, address string) (*stream, error) {
 	dialer := net.Dialer{Timeout: dialLimit, KeepAlive: 15 * time.Second}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
+		// The address need not be named thrice.
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		var call *os.SyscallError
+		if errors.As(err, &call) {
+			err = call.Err
+		}
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
 	raw, err := conn.(*net.TCPConn).SyscallConn()
@@ -46,6 +58,9 @@ func (s *stream) read(p []byte, deadline time.Time) (int, error) {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return 0, nil
+	}
+	if errors.Is(err, io.EOF) {
+		err = errHungUp
 	}
 	return 0, err
 }
@@ -81,7 +96,7 @@ func (s *stream) receive(p []byte, flags int) (n int, err error) {
 	case err != nil:
 		return 0, err
 	case n == 0:
-		return 0, io.EOF
+		return 0, errHungUp
 	}
 	return n, nil
 }
