@@ -348,6 +348,9 @@ func TestSafeValueOfTheProgram(t *testing.T) {
 	if r := a.result(sub, "heater", 1); !r.OK || string(r.Value) != "true" || r.ID != "" || !strings.HasPrefix(r.Reason, "safe value: no command for 2s") {
 		t.Errorf("got %s", r.encode())
 	}
+	if said := g.awaitLine(`msg="safe value"`, 20*time.Second); strings.Count(said, "safe value") > 1 {
+		t.Errorf("logged: %s", said)
+	}
 	g.kill()
 	a.slave.Reset()
 	g = a.start("--quiet")

@@ -88,7 +88,7 @@ func start(ctx context.Context, fail context.CancelCauseFunc, tasks []task) *run
 			r.mu.Unlock()
 			switch {
 			case err != nil:
-				fail(fmt.Errorf("%s: %w", t, err))
+				fail(fmt.Errorf("%s: %w", t, withHolder(err)))
 			case own.Err() == nil:
 				fail(fmt.Errorf("%s: ended by itself", t))
 			}

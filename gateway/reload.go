@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"slices"
 
 	"sluice/gateway/config"
 	"sluice/mqttcore"
@@ -19,10 +20,11 @@ type reloader struct {
 	told   <-chan os.Signal
 	log    *slog.Logger
 	ready  chan struct{}
+	warned config.Problems // of what was read last, told already
 }
 
 func newReloader(cfg *config.Config, b *mqttcore.Broker, told <-chan os.Signal, log *slog.Logger) *reloader {
-	return &reloader{now: cfg, broker: b, told: told, log: log, ready: make(chan struct{})}
+	return &reloader{now: cfg, broker: b, told: told, log: log, ready: make(chan struct{}), warned: cfg.Warnings}
 }
 
 // Run serves until ctx ends.
@@ -54,8 +56,11 @@ func (r *reloader) reload() {
 		return
 	}
 	for _, w := range cfg.Warnings {
-		r.log.Warn(w.Text, "file", w.File, "line", w.Line, "hint", w.Hint)
+		if !slices.ContainsFunc(r.warned, func(old *config.Problem) bool { return old.Text == w.Text }) {
+			r.log.Warn(w.Text, "file", w.File, "line", w.Line, "hint", w.Hint)
+		}
 	}
+	r.warned = cfg.Warnings
 	if !sameButAccess(r.now, cfg) {
 		r.log.Warn("only users, access rules and certificates are taken up while running: the other changes wait for the next start")
 	}

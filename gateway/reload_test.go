@@ -105,3 +105,48 @@ func TestReload(t *testing.T) {
 		t.Error("a hash is in the log")
 	}
 }
+
+// A reload tells the warnings that are new, not those that were told.
+func TestReloadTellsNewWarnings(t *testing.T) {
+	t.Parallel()
+	const limit = 20 * time.Second
+	line := "[[line]]\nname = \"l%d\"\nkind = \"rtu\"\nport = \"/dev/ttyUSB%d\"\n"
+	plain := fmt.Sprintf("[broker]\nlisten = [\"tcp://127.0.0.1:%d\"]\n[web]\nlisten = \"\"\n", freePort(t))
+	s := newSite(t, plain+fmt.Sprintf(line, 7, 7))
+	p := s.start("--log-format", "text", "--quiet")
+	p.awaitLine("serving", limit)
+	warnings := func() (n int) {
+		lines, _ := p.output()
+		for _, l := range lines {
+			if strings.Contains(l, "level=WARN") && strings.Contains(l, "config.toml") {
+				n++
+			}
+		}
+		return n
+	}
+	reload := func(times int) {
+		t.Helper()
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		p.await("a reload", limit, func(lines []string) bool {
+			return strings.Count(strings.Join(lines, "\n"), "configuration reloaded") == times
+		})
+	}
+	told := warnings()
+	if told == 0 {
+		t.Fatal("there is no warning to begin with")
+	}
+	reload(1)
+	if n := warnings(); n != told {
+		t.Errorf("%d warnings after a reload of the same, %d before", n, told)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "config.toml"), []byte("\n"+plain+fmt.Sprintf(line, 7, 7)+fmt.Sprintf(line, 8, 8)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reload(2)
+	if n := warnings(); n <= told {
+		t.Error("a new warning was not told")
+	}
+	p.terminate(6 * time.Second)
+}

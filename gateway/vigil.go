@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"sluice/adapters"
@@ -35,12 +36,15 @@ func (v *vigil) due() time.Time {
 	return last.Add(v.after)
 }
 
-// why says why the safe value is written.
+// safePrefix begins the reason in the result of a safe value.
+const safePrefix = "safe value: "
+
+// why says why the safe value is written, as its result does.
 func (v *vigil) why() string {
 	if len(v.upstreams) == 0 {
-		return fmt.Sprintf("safe value: no command for %s", v.after)
+		return fmt.Sprintf(safePrefix+"no command for %s", v.after)
 	}
-	return fmt.Sprintf("safe value: no command for %s, and no upstream", v.after)
+	return fmt.Sprintf(safePrefix+"no command for %s, and no upstream", v.after)
 }
 
 // guard gives a point a safe value. It is called after add, before Run.
@@ -101,7 +105,7 @@ func (c *commands) cameBack() {
 
 // secure has the safe value of a point written.
 func (c *commands) secure(t *target, why string) {
-	c.log.Warn("safe value", "device", t.point.Device, "point", t.point.Name, "value", t.vigil.value, "reason", why)
+	c.log.Warn("safe value", "device", t.point.Device, "point", t.point.Name, "value", t.vigil.value, "reason", strings.TrimPrefix(why, safePrefix))
 	t.vigil.pending = true
 	c.push(&order{target: t, value: t.vigil.value, at: time.Now(), safe: why})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -26,11 +27,26 @@ func (b *Broker) listen(ctx context.Context) ([]*listener, error) {
 			for _, l := range all {
 				_ = l.Close()
 			}
-			return nil, fmt.Errorf("broker: listen on %s: %w", s, err)
+			return nil, notListening(s, err)
 		}
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+// notListening words why there is no listener at s.
+func notListening(s string, err error) error {
+	var op *net.OpError
+	if !errors.As(err, &op) {
+		return fmt.Errorf("listen on %s: %w", s, err)
+	}
+	named := *op
+	named.Op, named.Net = "listen on", "" // and the address follows
+	remedy := "give another address as listen in [broker]"
+	if errors.Is(err, syscall.EADDRINUSE) {
+		remedy += ", or end who has it"
+	}
+	return fmt.Errorf("%w; %s", &named, remedy)
 }
 
 func (b *Broker) listenOn(ctx context.Context, s string) (*listener, error) {

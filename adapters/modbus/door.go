@@ -117,7 +117,7 @@ func (d *Door) count(counter *uint64) {
 func (d *Door) Run(ctx context.Context) error {
 	door, err := net.Listen("tcp", d.cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("line %s: share: %w; give another address as share, or end who has it", d.poller.cfg.Name, err)
+		return fmt.Errorf("%w; give another address as share, or end who has it", err)
 	}
 	d.mu.Lock()
 	d.stats.Address = door.Addr().String()

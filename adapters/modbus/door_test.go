@@ -425,7 +425,7 @@ func TestDoorAddressTaken(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	l := line.New((&field{}).rtu(), log)
 	d := NewDoor(NewPoller(l, nil, newRecord(t), log), DoorConfig{Listen: taken.Addr().String()})
-	if err := d.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "line bus: share: ") {
+	if err := d.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "give another address as share") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -319,5 +320,37 @@ func BenchmarkRefresh(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		s.recentPage().since(before.cells)
+	}
+}
+
+// Each finding of a line is shown whole, below the others, and an echo that is
+// removed is none to worry about.
+func TestFindingsAreShown(t *testing.T) {
+	of := func(l Line) cell {
+		for _, f := range lineCard(l).Facts {
+			if f.Label == "Findings" {
+				return f.cell
+			}
+		}
+		t.Fatal("the card has no findings")
+		return cell{}
+	}
+	echo, long := "the adapter echoes", strings.Repeat("long ", 30)
+	for _, test := range []struct {
+		line        Line
+		text, state string
+	}{
+		{Line{}, "nothing", ""},
+		{Line{Echo: true, Findings: []string{echo}}, echo, ""},
+		{Line{Findings: []string{"a fault"}}, "a fault", "warn"},
+		{Line{Echo: true, Findings: []string{echo, long, long}}, echo + "\n" + long + "\n" + long, "warn"},
+	} {
+		if c := of(test.line); c.Text != test.text || c.State != test.state {
+			t.Errorf("%q is %q, %q", test.line.Findings, c.Text, c.State)
+		}
+	}
+	many := of(Line{Findings: slices.Repeat([]string{"f"}, mostFound+5)})
+	if !strings.HasSuffix(many.Text, "f\nand 5 more") {
+		t.Errorf("of many: %q", many.Text)
 	}
 }

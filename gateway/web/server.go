@@ -83,7 +83,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	inner, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("web: listen: %w; give another address as listen in [web], or \"\" for none", err)
+		return fmt.Errorf("%w; give another address as listen in [web], or \"\" for none", err)
 	}
 	addr := inner.Addr()
 	s.addr.Store(&addr)

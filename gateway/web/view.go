@@ -225,18 +225,40 @@ func lineCard(l Line) card {
 		f.count("Their requests", l.Share.Requests, true)
 	}
 	f.responses(l.P50Seconds, l.P99Seconds)
-	found := "nothing"
-	state := ""
-	if len(l.Findings) > 0 {
-		found, state = strings.Join(l.Findings, "; "), "warn"
-	}
-	f.add("Findings", shortened(found), state)
+	f.add("Findings", found(l.Findings), concern(l))
 	return card{
 		Name:  l.Name,
 		Note:  joined(l.Kind, l.Port),
 		State: upOrDown(key, l.Open, "open", "not open", l.Reason),
 		Facts: f.list,
 	}
+}
+
+// mostFound is how many findings of a line are shown.
+const mostFound = 20
+
+// found puts findings below each other.
+func found(findings []string) string {
+	if len(findings) == 0 {
+		return "nothing"
+	}
+	var lines []string
+	for _, text := range findings[:min(len(findings), mostFound)] {
+		lines = append(lines, shortened(text))
+	}
+	if more := len(findings) - mostFound; more > 0 {
+		lines = append(lines, "and "+grouped(more)+" more")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// concern is the state of what was found on a line. That its adapter echoes is
+// found as well, and no fault.
+func concern(l Line) string {
+	if faults := len(l.Findings); faults > 1 || faults == 1 && !l.Echo {
+		return "warn"
+	}
+	return ""
 }
 
 func brokerCard(b Broker) card {
