@@ -11,8 +11,8 @@ import (
 )
 
 // Write implements adapters.Writer: it clamps, encodes and writes the value
-// ahead of all polls and, where the point asks for it, reads it back and
-// compares. A device that is offline is tried, too.
+// ahead of all polls and, where the point asks for it or no answer comes, reads
+// it back and compares. A device that is offline is tried, too.
 func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Result {
 	begin := time.Now()
 	res, err := d.command(ctx, cmd)
@@ -95,22 +95,15 @@ func (d *device) carryOut(ctx context.Context, c *line.Conn, pt *point, data []b
 		}
 	}
 	if err := d.send(ctx, c, pt, data); err != nil {
-		return adapters.Value{}, err
+		if ctx.Err() != nil || d.state == offline || !unanswered(err) {
+			return adapters.Value{}, err
+		}
+		return d.ascertain(ctx, c, pt, data, err)
 	}
 	if pt.PointConfig.Write != Verify {
 		return adapters.Value{}, nil
 	}
-	value, same, err := d.readBack(ctx, c, pt, data)
-	if err == nil && !same {
-		pause := time.NewTimer(applyPause)
-		defer pause.Stop()
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			return value, ctx.Err()
-		}
-		value, same, err = d.readBack(ctx, c, pt, data)
-	}
+	value, same, err := d.verify(ctx, c, pt, data)
 	switch {
 	case err != nil:
 		return adapters.Value{}, fmt.Errorf("written, but not read back: %w", err)
@@ -118,6 +111,65 @@ func (d *device) carryOut(ctx context.Context, c *line.Conn, pt *point, data []b
 		return value, fmt.Errorf("%w: it holds %v", ErrNotTaken, value)
 	}
 	return value, nil
+}
+
+// unanswered reports whether err leaves open what became of a request.
+func unanswered(err error) bool {
+	var refused Exception
+	if errors.As(err, &refused) {
+		return refused.ofGateway()
+	}
+	return errors.Is(err, line.ErrTimeout) || errors.As(err, new(*line.FrameError))
+}
+
+// ascertain finds out what became of a write that was not answered, for the
+// reason given. Only where the device answers nothing else either may the
+// command be tried again: an error that is not told to be of a silent device is
+// the end of it.
+func (d *device) ascertain(ctx context.Context, c *line.Conn, pt *point, data []byte, why error) (adapters.Value, error) {
+	value, same, err := d.verify(ctx, c, pt, data)
+	told := why.Error()
+	if errors.Is(why, line.ErrTimeout) {
+		told = "no answer to the write"
+	}
+	switch {
+	case err == nil && same:
+		return value, nil
+	case err == nil:
+		return value, fmt.Errorf("%s; the device holds %v", told, value)
+	case ctx.Err() != nil || errors.Is(err, line.ErrClosed):
+		return adapters.Value{}, err
+	case unanswered(err) && (pt.PointConfig.Write == Verify || d.mute(ctx, c)):
+		return adapters.Value{}, why
+	}
+	return adapters.Value{}, fmt.Errorf("%s; what the device holds is not known: %v", told, err)
+}
+
+// mute asks for a sign of life where a point need not be readable. Where the
+// device cannot be asked now it is not said to be dead.
+func (d *device) mute(ctx context.Context, c *line.Conn) bool {
+	if len(d.blocks) == 0 {
+		return true
+	}
+	_, err := d.repeat(ctx, func() ([]byte, error) { return d.ask(c, d.shortRead(nil).question, d.poller.cfg.Timeout) })
+	return err != nil && (unanswered(err) || errors.Is(err, line.ErrClosed) || ctx.Err() != nil)
+}
+
+// verify reads back what was written, once more a little later where it is not
+// there yet.
+func (d *device) verify(ctx context.Context, c *line.Conn, pt *point, data []byte) (value adapters.Value, same bool, err error) {
+	value, same, err = d.readBack(ctx, c, pt, data)
+	if err != nil || same {
+		return value, same, err
+	}
+	pause := time.NewTimer(applyPause)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return d.readBack(ctx, c, pt, data)
+	case <-ctx.Done():
+		return value, false, ctx.Err()
+	}
 }
 
 // ErrNotTaken tells that a device confirmed a write and yet holds another

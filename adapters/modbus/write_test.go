@@ -134,6 +134,69 @@ func TestFault12WriteFallsBackToAnotherFunction(t *testing.T) {
 	}
 }
 
+// A write without an answer is sent again as often as configured, and no more:
+// then the device is asked what it holds.
+func TestWriteWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	f, s, r, p := writeBench(t)
+	sent, mute := 0, false
+	spoil := func([]byte) []byte { return nil }
+	f.with(func() {
+		s.registers[0], s.bits[0] = 7, false
+		f.mangle = func(request, answer []byte) []byte {
+			if request[1] > 4 {
+				sent++
+				return spoil(answer)
+			}
+			if mute && request[1] == 1 && request[3] == 1 { // of the fan alone
+				return nil
+			}
+			return answer
+		}
+	})
+	for _, test := range []struct {
+		name, point string
+		value, back adapters.Value
+		stuck, torn bool
+		lacks       byte // the function
+		mute        bool
+		want        string // of the error
+	}{
+		{name: "taken", point: "valve", value: adapters.Int(9), back: adapters.Int(9)},
+		{name: "taken, not to be read back", point: "fan", value: adapters.Bool(true), back: adapters.Bool(true)},
+		{name: "not taken", point: "valve", value: adapters.Int(40), back: adapters.Int(9), stuck: true, want: "no answer to the write; the device holds 9"},
+		{name: "torn answer", point: "heater", value: adapters.Bool(true), back: adapters.Bool(true), torn: true},
+		{name: "torn answer, not taken", point: "heater", value: adapters.Bool(false), back: adapters.Bool(true), stuck: true, torn: true, want: "the device holds true"},
+		{name: "cannot be read", point: "fan", value: adapters.Bool(false), lacks: 1, want: "no answer to the write; what the device holds is not known"},
+		{name: "is silent when it is read", point: "fan", value: adapters.Bool(false), mute: true, want: "no answer to the write; what the device holds is not known"},
+	} {
+		f.with(func() {
+			sent, s.stuck, mute = 0, test.stuck, test.mute
+			if spoil = func([]byte) []byte { return nil }; test.torn {
+				spoil = func(answer []byte) []byte { answer[len(answer)-1]++; return answer }
+			}
+			if clear(s.refuse); test.lacks > 0 {
+				s.refuse[test.lacks] = 2
+			}
+		})
+		res := write(t, p, test.point, test.value)
+		if res.Value != test.back || (res.Err == nil) != (test.want == "") || errors.Is(res.Err, adapters.ErrOffline) ||
+			res.Err != nil && !strings.Contains(res.Err.Error(), test.want) {
+			t.Errorf("%s: %+v", test.name, res)
+		}
+		f.with(func() {
+			if sent < 1 || sent > 2 {
+				t.Errorf("%s: sent %d times", test.name, sent)
+			}
+		})
+	}
+	f.with(func() { s.dead, sent = true, 0 }) // now nothing is answered
+	if res := write(t, p, "valve", adapters.Int(10)); !errors.Is(res.Err, adapters.ErrOffline) {
+		t.Errorf("dead: %+v", res)
+	}
+	r.offline("d")
+}
+
 func TestWriteToADeadDevice(t *testing.T) {
 	t.Parallel()
 	f, s, r, p := writeBench(t)
