@@ -253,7 +253,8 @@ type DeviceStats struct {
 
 // Write implements adapters.Writer: it sends the point's text ahead of other
 // work and waits for the line that confirms it, where one is expected. The
-// Value of the result is what that line says, None if it says nothing.
+// Value of the result is what that line says, None if it says nothing. What was
+// sent is never sent again: the device may act on it each time.
 func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Result {
 	begin := time.Now()
 	res, err := d.command(ctx, cmd)
@@ -262,7 +263,7 @@ func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Resul
 	d.stats.Writes++
 	if err != nil {
 		d.stats.WriteErrors++
-		err = fmt.Errorf("device %s, point %s: %w", d.cfg.Name, cmd.Point, outcome(err))
+		err = fmt.Errorf("device %s, point %s: %w", d.cfg.Name, cmd.Point, err)
 	}
 	d.listener.mu.Unlock()
 	res.Elapsed, res.Time, res.Err = now.Sub(begin), now, err
@@ -270,11 +271,13 @@ func (d *device) Write(ctx context.Context, cmd adapters.Command) adapters.Resul
 }
 
 // outcome marks the errors after which a command may be tried again.
-func outcome(err error) error {
+func outcome(err error, sent bool) error {
 	switch {
 	case errors.Is(err, line.ErrStopped):
 		return adapters.Mark(err, adapters.ErrStopping)
-	case errors.Is(err, line.ErrTimeout), errors.Is(err, line.ErrClosed):
+	case sent && (errors.Is(err, line.ErrTimeout) || errors.Is(err, line.ErrClosed)):
+		return fmt.Errorf("%w: what was sent is not sent again, as the device may act on it twice", err)
+	case errors.Is(err, line.ErrClosed):
 		return adapters.Mark(err, adapters.ErrOffline)
 	}
 	return err
@@ -299,17 +302,22 @@ func (d *device) command(ctx context.Context, cmd adapters.Command) (res adapter
 		return res, err
 	}
 	request := pt.request(text)
+	sent := false
 	err = d.listener.line.Do(ctx, line.Command, func(_ context.Context, c *line.Conn) error {
 		res.Written, _ = pt.parse(text)
 		if pt.expect == nil {
 			return c.Send([]byte(request))
 		}
+		before := c.Begin()
 		answer, err := c.Exchange([]byte(request), d.reply(pt.expect.Match), pt.Timeout)
-		if err != nil {
+		if sent = c.Begin() != before; err != nil {
 			return err
 		}
 		res.Value = d.confirmed(pt, d.frames.content(answer))
 		return nil
 	})
+	if err != nil {
+		err = outcome(err, sent)
+	}
 	return res, err
 }
