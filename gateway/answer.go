@@ -24,7 +24,7 @@ func (c *commands) take(d *mqttcore.Delivery) bool {
 		c.consumer.Ack(d.Seq)
 		return false
 	}
-	o := &order{seq: d.Seq, at: time.Now().Add(-d.Age), older: d.Older}
+	o := &order{seq: d.Seq, at: time.Now().Add(-d.Age), wall: d.At, older: d.Older}
 	var err error
 	if o.props, err = mqttcore.ParseProperties(d.Props); err != nil {
 		c.log.Warn("command with damaged properties", "topic", string(d.Topic), "error", err)

@@ -306,7 +306,8 @@ func (c *commands) recall() {
 	for i := range c.note.Done {
 		d := &c.note.Done[i]
 		if t := c.targets[d.Set]; t != nil {
-			t.ids.add(&remembered{key: d.Key, asked: d.Asked, past: d.Past, result: &d.Result})
+			ended, _ := time.Parse(timeLayout, d.Result.Time) // of an unknown form: long ago
+			t.ids.add(&remembered{key: d.Key, asked: d.Asked, past: d.Past, result: &d.Result, wall: ended})
 		}
 	}
 	for _, t := range c.guarded {

@@ -43,6 +43,7 @@ type remembered struct {
 	asked  string         // the value, see askedKey
 	taken  time.Time      // zero: before the start
 	ended  time.Time      // when result was known; zero: before the start
+	wall   time.Time      // the same by the time of day, where that was before the start
 	result *resultPayload // nil: not yet known
 	twins  []*order       // wait for it
 	past   bool           // the point was given another order since
@@ -95,8 +96,14 @@ func (m memory) supersede(r *remembered) {
 // knows which of both was meant last.
 func (c *commands) repeats(o *order) (*remembered, error) {
 	r := o.target.ids.of(o.id)
-	if r == nil || r.asked != askedKey(o) || r.taken.IsZero() && o.at.Before(c.began) {
-		return nil, nil // the last is from the log, where it was left unanswered
+	if r == nil || r.asked != askedKey(o) {
+		return nil, nil
+	}
+	if r.taken.IsZero() && o.at.Before(c.began) { // it was left in the log unanswered
+		if r.past || o.wall.Sub(r.wall) >= repeatLimit {
+			return nil, nil
+		}
+		return r, nil
 	}
 	now := time.Now()
 	resent := c.mayBeResent(r, o.target.set, now)

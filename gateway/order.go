@@ -18,6 +18,7 @@ type order struct {
 	value  adapters.Value
 	id     string
 	at     time.Time           // when the broker took it, with a monotonic reading
+	wall   time.Time           // at by the time of day, of one from the log
 	until  time.Time           // when it is too old to be carried out; zero: never
 	older  bool                // it was before at, and nobody knows when
 	props  mqttcore.Properties // response topic and correlation data

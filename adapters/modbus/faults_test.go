@@ -62,19 +62,21 @@ func TestFault02WrongUnitFunctionOrCount(t *testing.T) {
 	if s.Mismatch == 0 || d.BadFrames == 0 {
 		t.Errorf("none is counted: %+v", s)
 	}
-	// The answer to a write must name what was written.
-	f, _, _, p := writeBench(t)
+	// The answer to a write must name what was written. What is confirmed
+	// otherwise is not taken for written.
+	f, device, _, p := writeBench(t)
 	f.with(func() {
+		device.stuck = true
 		f.mangle = func(_, answer []byte) []byte {
-			if answer[1] == writeRegister || answer[1] == writeRegisters {
+			if function := answer[1]; function == writeRegister || function == writeRegisters || function == writeCoil {
 				answer[5] ^= 1
 				return frame(answer[:6])
 			}
 			return answer
 		}
 	})
-	for point, v := range map[string]adapters.Value{"valve": adapters.Int(40), "flow": adapters.Float(21.4)} {
-		if res := write(t, p, point, v); res.Err == nil {
+	for point, v := range map[string]adapters.Value{"valve": adapters.Int(40), "flow": adapters.Float(21.4), "fan": adapters.Bool(true)} {
+		if res := write(t, p, point, v); res.Err == nil || !strings.Contains(res.Err.Error(), "bad answer") {
 			t.Errorf("%s: another value was confirmed, and yet: %+v", point, res)
 		}
 	}

@@ -172,6 +172,9 @@ func (s *slave) answer(pdu []byte) []byte {
 		return []byte{function | 0x80, code}
 	}
 	address, count := binary.BigEndian.Uint16(pdu[1:]), binary.BigEndian.Uint16(pdu[3:])
+	if s.stuck && function > 4 {
+		return pdu[:5]
+	}
 	switch function {
 	case 1, 2:
 		data := make([]byte, (count+7)/8)
@@ -196,13 +199,9 @@ func (s *slave) answer(pdu []byte) []byte {
 		}
 		return data
 	case 5:
-		if !s.stuck {
-			s.bits[address] = count == 0xFF00
-		}
+		s.bits[address] = count == 0xFF00
 	case 6:
-		if !s.stuck {
-			s.registers[address] = count
-		}
+		s.registers[address] = count
 	case 15:
 		for i := range count {
 			s.bits[address+i] = pdu[6+i/8]>>(i%8)&1 != 0
