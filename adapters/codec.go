@@ -303,11 +303,15 @@ func (t Type) floatBits(f float64) uint64 {
 }
 
 // shortest treats f as the shortest decimal number that is nearest to it among
-// those of the type: the device means 21.4, not 21.399999618530273.
+// those of the type: the device means 21.4, not 21.399999618530273. A whole
+// number is meant as it is: 8208, not 8210.
 func (t Type) shortest(f float64) Value {
 	var buf [32]byte
-	if math.IsNaN(f) || math.IsInf(f, 0) {
+	switch {
+	case math.IsNaN(f) || math.IsInf(f, 0):
 		return Value{}
+	case f == math.Trunc(f):
+		return Float(f)
 	}
 	switch t {
 	case TypeF16:

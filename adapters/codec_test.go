@@ -34,11 +34,15 @@ func TestDecode(t *testing.T) {
 		{TypeF16, "3c00", Float(1)},
 		{TypeF16, "4d5a", Float(21.4)},
 		{TypeF16, "c000", Float(-2)},
-		{TypeF16, "7bff", Float(65500)}, // 65504, which all from 65488 to 65520 mean
+		{TypeF16, "7bff", Float(65504)}, // although all from 65488 to 65520 read as that
+		{TypeF16, "7002", Float(8208)},
+		{TypeF16, "f002", Float(-8208)},
 		{TypeF16, "0001", Float(6e-8)},
 		{TypeF16, "7c00", Value{}},
 		{TypeF16, "7e00", Value{}},
 		{TypeF32, "41ab3333", Float(21.4)},
+		{TypeF32, "5037f707", Float(12345678848)},
+		{TypeF32, "4b800000", Float(16777216)},
 		{TypeF32, "7fc00000", Value{}},
 		{TypeF32, "ff800000", Value{}},
 		{TypeF64, "403566666666666666"[:16], Float(21.4)},
