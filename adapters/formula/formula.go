@@ -83,6 +83,10 @@ func Compile(text string, points map[string]Kind) (*Formula, error) {
 			f.inputs = append(f.inputs, name)
 		}
 	}
+	if zero := found.zero; zero != nil {
+		at := zero.Location()
+		return nil, &Error{From: at.From, To: max(at.From+1, at.To), Text: "a division by 0 never has a value"}
+	}
 	if found.environments > found.members {
 		return nil, whole(`$env stands before the name of a point only: $env["my point"]`)
 	}
@@ -115,11 +119,16 @@ func function(name string, fn func(float64) float64) expr.Option {
 type names struct {
 	all                   []string
 	environments, members int
+	zero                  ast.Node // that something is divided by
 }
 
 // Visit implements ast.Visitor.
 func (n *names) Visit(node *ast.Node) {
 	switch node := (*node).(type) {
+	case *ast.BinaryNode:
+		if (node.Operator == "/" || node.Operator == "%") && isZero(node.Right) {
+			n.zero = node.Right
+		}
 	case *ast.IdentifierNode:
 		if n.all = append(n.all, node.Value); node.Value == "$env" {
 			n.environments++
@@ -132,6 +141,16 @@ func (n *names) Visit(node *ast.Node) {
 			n.members++
 		}
 	}
+}
+
+func isZero(node ast.Node) bool {
+	switch node := node.(type) {
+	case *ast.IntegerNode:
+		return node.Value == 0
+	case *ast.FloatNode:
+		return node.Value == 0
+	}
+	return false
 }
 
 // place turns an error of the library into ours.

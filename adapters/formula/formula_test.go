@@ -74,6 +74,8 @@ func TestCompileErrors(t *testing.T) {
 		{"len($env) + temp", 0, 16, ""},
 		{"nosuch(temp)", 0, 6, "nosuch"},
 		{`$env["nope"]`, 4, 8, "nope"},
+		{"1 + temp / 0", 11, 12, ""},
+		{"temp / 0.0 * 2", 7, 10, ""},
 	} {
 		_, err := Compile(c.text, points)
 		var e *Error

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"sluice/adapters"
 	"sluice/adapters/line"
@@ -317,6 +318,10 @@ func TestLoad(t *testing.T) {
 	if err := os.Truncate(big, maxFile+1); err != nil {
 		t.Fatal(err)
 	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	latin := filepath.Join(dir, "latin.toml")
 	if err := os.WriteFile(latin, []byte("# ok\nx = \"\xe4\""), 0o600); err != nil {
 		t.Fatal(err)
@@ -324,8 +329,9 @@ func TestLoad(t *testing.T) {
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none.toml"): "none.toml: cannot read the configuration: no such file or directory",
 		dir:                             ": cannot read the configuration: is a directory",
-		big:                             "big.toml: the file has more than 8MiB",
-		"/dev/zero":                     "/dev/zero: the file has more than 8MiB",
+		big:                             "big.toml:1:1: the file has more than 8MiB",
+		"/dev/zero":                     "/dev/zero: cannot read the configuration: it is a device: expected a regular file, so write what it gives into one",
+		pipe:                            "pipe: cannot read the configuration: it is a pipe: expected a regular file, so write what it gives into one",
 		latin:                           "latin.toml:2:6: expected text in UTF-8",
 	} {
 		cfg, err := Load(path)
@@ -333,6 +339,35 @@ func TestLoad(t *testing.T) {
 		if cfg != nil || !errors.As(err, &problems) || !strings.Contains(err.Error(), want) {
 			t.Errorf("Load(%s) = %v, %v, want %q", path, cfg, err, want)
 		}
+	}
+}
+
+// Raw values beyond the numbers of TOML are written as text.
+func TestBadBeyondTheNumbersOfTOML(t *testing.T) {
+	cfg := parse(t, `
+[[line]]
+name = "l"
+kind = "rtu"
+port = "sim"
+serial = "9600 8N1"
+[[device]]
+name = "d"
+line = "l"
+unit = 1
+  [device.points]
+  energy = { holding = 1, type = "u64", bad = ["0xFFFFFFFFFFFFFFFF", "18446744073709551614", -3] }
+  text   = { holding = 5, type = "string", length = 2, bad = ["0xFF"] }
+`)
+	points := cfg.Devices[0].Modbus.Points
+	want := []adapters.Value{adapters.Uint(1<<64 - 1), adapters.Uint(1<<64 - 2), adapters.Int(-3)}
+	if got := points[0].Bad; !slices.Equal(got, want) {
+		t.Errorf("bad is %v, want %v", got, want)
+	}
+	if got := points[0].Type.Sentinel(points[0].Bad[2], adapters.Field{}); got != adapters.Uint(1<<64-3) {
+		t.Errorf("-3 stands for %v", got)
+	}
+	if got := points[1].Bad; !slices.Equal(got, []adapters.Value{adapters.String("0xFF")}) {
+		t.Errorf("bad is %v", got)
 	}
 }
 

@@ -67,11 +67,32 @@ func checkName(s string) error {
 		return fmt.Errorf("%q begins with $, which is kept for the broker", s)
 	case strings.ContainsAny(s, "/+#"):
 		return fmt.Errorf("%q has one of / + # in it, which mean something in topics", s)
-	case strings.ContainsFunc(s, unicode.IsControl) || !utf8.ValidString(s):
-		return fmt.Errorf("%q has a control character in it", s)
+	}
+	return checkVisible(s)
+}
+
+// checkVisible refuses what makes a text look like another, or terminals and
+// programs do something: control characters, marks of direction, characters
+// without width, and what Unicode keeps from being a character.
+func checkVisible(s string) error {
+	for _, r := range s {
+		switch {
+		case unicode.IsControl(r) || r == utf8.RuneError:
+			return fmt.Errorf("%q has a control character in it", s)
+		case unicode.In(r, unicode.Noncharacter_Code_Point):
+			return fmt.Errorf("%+q has %U in it, which is no character", s, r)
+		case unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) && r != zeroWidthJoiner && r != zeroWidthNonJoiner:
+			return fmt.Errorf("%+q has %U in it, which cannot be seen", s, r)
+		}
 	}
 	return nil
 }
+
+// Some scripts spell words with these.
+const (
+	zeroWidthNonJoiner = '\u200c'
+	zeroWidthJoiner    = '\u200d'
+)
 
 // oneOf wants one of a few words.
 func oneOf[W ~string](words ...W) want[W] {

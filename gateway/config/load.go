@@ -21,7 +21,7 @@ func Load(path string) (*Config, error) {
 	src, err := readAll(path)
 	switch {
 	case err == nil && len(src) > maxFile:
-		return nil, Problems{{File: path, Text: fmt.Sprintf("the file has more than %s", spellSize(maxFile))}}
+		return nil, Problems{tooLong(path)}
 	case err == nil:
 		return Parse(path, src)
 	}
@@ -37,9 +37,29 @@ func withoutPath(err error) error {
 	return err
 }
 
-// readAll reads the file, or one byte more than is allowed of it: a device has
-// no size to look at before.
+// tooLong tells that a file goes on behind maxFile.
+func tooLong(shown string) *Problem {
+	return &Problem{File: shown, Line: 1, Column: 1, Text: fmt.Sprintf("the file has more than %s", spellSize(maxFile)),
+		Hint: "a configuration is text of some kilobytes: is this the file that was meant?"}
+}
+
+// readAll reads the file, or one byte more than is allowed of it: it may grow
+// meanwhile. What is no regular file may keep its readers waiting for ever.
 func readAll(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode(); !mode.IsRegular() && !mode.IsDir() {
+		what := "a device"
+		switch {
+		case mode&os.ModeNamedPipe != 0:
+			what = "a pipe"
+		case mode&os.ModeSocket != 0:
+			what = "a socket"
+		}
+		return nil, fmt.Errorf("it is %s: expected a regular file, so write what it gives into one", what)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -83,7 +103,11 @@ func decode(name, text string) (map[string]any, *positions, *Problem) {
 	if err != nil {
 		return nil, nil, syntaxProblem(name, text, err)
 	}
-	return m, locate(name, text, md), nil
+	places := locate(name, text, md)
+	if places.long != nil {
+		return nil, nil, longKeyProblem(places)
+	}
+	return m, places, nil
 }
 
 // build turns the tables of a file into the rooms' configurations and checks
@@ -179,6 +203,9 @@ func syntaxProblem(name, src string, err error) *Problem {
 		return p
 	}
 	p.Text = "not valid TOML: " + strings.TrimSpace(fault.Message)
+	if strings.HasSuffix(p.Text, "is out of range for int64") {
+		p.Hint = `in "bad" write it in quotes, such as "0xFFFFFFFFFFFFFFFF", or -1 where all bits are set; elsewhere as 1.8e19`
+	}
 	places := &positions{src: src}
 	start := min(max(0, fault.Position.Start), len(src))
 	for start > 0 && start < len(src) && !utf8.RuneStart(src[start]) {

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -96,7 +97,8 @@ func (b *binder) checkBounds(p *rawPoint, writable bool, needs string) {
 	}
 }
 
-// checkReach warns of bounds that the type of a point can't get to.
+// checkReach refuses bounds between which the type of a point has nothing, and
+// warns of those that it can't get to.
 func (b *binder) checkReach(p *rawPoint, c *modbus.PointConfig) {
 	if c.Type.Float() || !c.Type.Number() || !b.fine(p.path) {
 		return
@@ -106,7 +108,14 @@ func (b *binder) checkReach(p *rawPoint, c *modbus.PointConfig) {
 		least, most = adapters.Int(0), c.Field.Most()
 	}
 	low, high := p.shown(least), p.shown(most)
-	if low, high = min(low, high), max(low, high); p.min != nil && *p.min < low {
+	low, high = min(low, high), max(low, high)
+	for k, impossible := range map[string]bool{"min": p.min != nil && *p.min > high, "max": p.max != nil && *p.max < low} {
+		if impossible {
+			b.bad(p.at(k), "check the type", "nothing could be written: point %q is %v to %v by its type", p.name, low, high)
+			return
+		}
+	}
+	if p.min != nil && *p.min < low {
 		b.warn(p.at("min"), "check the type", "min %v is never reached: point %q is %v to %v by its type", *p.min, p.name, low, high)
 	}
 	if p.max != nil && *p.max > high {
@@ -183,7 +192,23 @@ func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 		b.checkFunction(p, &c, kind)
 	}
 	b.checkSafe(p, p.has("write"), `the key "write"`, c.Accepts)
+	b.checkStep(p, c.Type)
 	return c
+}
+
+// checkStep checks that a safe value is one that the type of the point holds
+// with its scale and offset, and not between two.
+func (b *binder) checkStep(p *rawPoint, typ modbus.Type) {
+	if !p.has("safe") || typ.Float() || !typ.Number() || !b.fine(p.path) {
+		return
+	}
+	m := p.mapping()
+	n, isNumber := m.Raw(p.safe).Number()
+	const leftBehind = 1e-6 // by the division
+	if near := math.Round(n); isNumber && math.Abs(n-near) > leftBehind {
+		b.bad(p.at("safe"), "check the type and the scale", "expected a value that the point can be set to: it would be set to %v, not %v",
+			p.shown(adapters.Float(near)), p.safe)
+	}
 }
 
 // checkFunction checks that what a point is to be written with can do it.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -24,6 +25,7 @@ type positions struct {
 	file   string // as told to people
 	src    string
 	places map[string]place // by path
+	long   *span            // the first key that is longer than any that means something; nil if there is none
 }
 
 // locate indexes src, which must be the valid TOML that md came from. Should
@@ -32,6 +34,9 @@ type positions struct {
 func locate(file, src string, md toml.MetaData) *positions {
 	s := &scanner{src: src, places: map[string]place{}, arrays: map[string]int{}}
 	s.file()
+	if s.long != nil {
+		return &positions{file: file, src: src, long: s.long}
+	}
 	same := slices.EqualFunc(s.keys, md.Keys(), func(a []string, b toml.Key) bool { return slices.Equal(a, b) })
 	if s.failed || !same {
 		return &positions{file: file, src: src}
@@ -73,6 +78,7 @@ type scanner struct {
 	keys   [][]string
 	places map[string]place
 	arrays map[string]int // number of tables in each array of tables so far
+	long   *span
 }
 
 func (s *scanner) file() {
@@ -158,6 +164,16 @@ func (s *scanner) note(path string, at place) {
 	}
 }
 
+// maxKey is the longest key that is looked at, in bytes; each is a part of the
+// paths of all that is below it.
+const maxKey = 256
+
+func longKeyProblem(p *positions) *Problem {
+	line, column := p.lineCol(p.long.start)
+	return &Problem{File: p.file, Line: line, Column: column, Snippet: p.snippet(*p.long),
+		Text: fmt.Sprintf("%s is no key: expected one of at most %d bytes", shorten(p.src[p.long.start:p.long.end]), maxKey)}
+}
+
 // maxPath bounds how deep a file may nest before its places are given up;
 // nothing that means anything here comes near it.
 const maxPath = 2048
@@ -225,6 +241,9 @@ func (s *scanner) key() (keys []string, spans []span) {
 			}
 			k = s.src[s.at : s.at+n]
 			s.at += n
+		}
+		if len(k) > maxKey && s.long == nil {
+			s.long = &span{start, s.at}
 		}
 		keys = append(keys, k)
 		spans = append(spans, span{start, s.at})

@@ -60,11 +60,16 @@ var aboutProfile = []string{"title", "source", "unverified", "serial"}
 
 var profileName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)?$`)
 
+// maxProfileName bounds the name of a profile, in bytes: it is a path, too.
+const maxProfileName = 128
+
 // checkProfileName accepts NAME and MAKER/NAME, which are also paths.
 func checkProfileName(s string) error {
 	switch {
 	case strings.HasSuffix(s, ".toml"):
 		return fmt.Errorf("%s is the name of a file: leave .toml out", shorten(s))
+	case len(s) > maxProfileName:
+		return fmt.Errorf("%s is longer than %d bytes", shorten(s), maxProfileName)
 	case !profileName.MatchString(s):
 		return fmt.Errorf("%s is neither NAME nor MAKER/NAME of letters, digits, _, - and points", shorten(s))
 	}
@@ -111,7 +116,7 @@ func (l *library) load(name string) *profile {
 	case err != nil:
 		p.problems = Problems{{File: shown, Text: fmt.Sprintf("cannot read the profile: %v", withoutPath(err))}}
 	case len(src) > maxFile:
-		p.problems = Problems{{File: shown, Text: fmt.Sprintf("the file has more than %s", spellSize(maxFile))}}
+		p.problems = Problems{tooLong(shown)}
 	default:
 		p.read(name, shown, string(src))
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // maxTopic is the longest topic MQTT can name, in bytes (MQTT 5, 1.5.4).
@@ -59,12 +58,10 @@ func checkCharacters(s string) error {
 	switch {
 	case strings.ContainsAny(s, "+#"):
 		return fmt.Errorf("%q has a wildcard (+ or #) in it", s)
-	case strings.ContainsRune(s, 0) || !utf8.ValidString(s):
-		return fmt.Errorf("%q has a character in it that MQTT does not allow", s)
 	case len(s) > maxTopic:
 		return fmt.Errorf("it is longer than %d bytes", maxTopic)
 	}
-	return nil
+	return checkVisible(s)
 }
 
 // checkFilter accepts MQTT filters (MQTT 5, 4.7.1).

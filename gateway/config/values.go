@@ -66,6 +66,10 @@ func bits(b *binder, path string, v any) (adapters.Field, bool) {
 		return adapters.Field{}, false
 	}
 	low, high := min(ends[0], ends[1]), max(ends[0], ends[1])
+	if _, isText := v.(string); !isText && low != ends[0] {
+		b.bad(path, fmt.Sprintf("write [%d, %d]", low, high), "expected the lower bit first, not %d before %d", ends[0], ends[1])
+		return adapters.Field{}, false
+	}
 	return adapters.Field{Shift: uint8(low), Bits: uint8(high - low + 1)}, true
 }
 
@@ -255,14 +259,28 @@ func (b *binder) checkBad(p *rawPoint, typ modbus.Type) {
 	f, _ := p.field()
 	for i, v := range p.bad {
 		at := element(p.at("bad"), i)
+		if n, whole := wholeNumber(v.String()); whole && typ.Integer() && v.Kind() == adapters.KindString {
+			v, p.bad[i] = n, n
+		}
 		isText := v.Kind() == adapters.KindString
 		switch {
 		case isText != (typ == modbus.String):
 			b.bad(at, "", "expected what type %v can hold, not %s", typ, describe(p.node.m["bad"].([]any)[i]))
-		case f.Bits > 0 && !f.Fits(v), !typ.Float() && !isText && (v.Kind() != adapters.KindInt || !fitsBits(v, typ)):
+		case f.Bits > 0 && !f.Fits(v), !typ.Float() && !isText && (v.Kind() != adapters.KindInt && v.Kind() != adapters.KindUint || !fitsBits(v, typ)):
 			b.bad(at, "bad is compared with the raw number, before scale and offset", "type %v never reads %v", typ, v)
 		}
 	}
+}
+
+// wholeNumber reads a number of up to 64 bits that is written as text, since
+// those of TOML end with 9223372036854775807: decimal, or hexadecimal behind 0x.
+func wholeNumber(text string) (adapters.Value, bool) {
+	digits, base := text, 10
+	if hex, is := strings.CutPrefix(text, "0x"); is {
+		digits, base = hex, 16
+	}
+	n, err := strconv.ParseUint(digits, base, 64)
+	return adapters.Uint(n), err == nil
 }
 
 // fitsBits reports whether the bits of a type can mean n, with or without a sign.
