@@ -348,10 +348,14 @@ func (d *device) poll(ctx context.Context, c *line.Conn, b *block) {
 		d.answered(b, now)
 	case ctx.Err() != nil || errors.Is(err, line.ErrClosed):
 		// Not the device's fault, and the line tells it itself.
-	case errors.As(err, &wait):
-		b.due = later(b.due, wait.until)
 	case errors.Is(err, errOwing):
-		// It is due still, when the device has rested.
+		// It is due still, when the device has rested, or later.
+		if errors.As(err, &wait) {
+			b.due = later(b.due, wait.until)
+		}
+		if now.Sub(b.read) > max(oldAfter, 3*b.every) {
+			d.publishBad(b.points, adapters.Stale, now)
+		}
 	case errors.As(err, &refused):
 		d.refused(b, refused, now)
 	default:
@@ -388,7 +392,7 @@ func (d *device) answered(b *block, now time.Time) {
 		d.stats.Skipped += uint64(missed)
 		d.poller.mu.Unlock()
 	}
-	b.silent, b.busy, b.known = 0, 0, true
+	b.silent, b.busy, b.known, b.read = 0, 0, true, now
 	if b.bad {
 		b.bad, b.badPause, b.points[0].missing = false, 0, false
 		d.countBad()

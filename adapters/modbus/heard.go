@@ -74,7 +74,9 @@ func (p *Poller) stray(frame []byte, question bool, now time.Time) {
 		if d.misses.open > 0 && len(d.debts.owed) == 0 {
 			d.mixed(now) // it came behind that of a fence
 		}
-		d.misses.came()
+		if !d.twice(now) { // else it may be a second answer
+			d.misses.came()
+		}
 		if took, late := d.overtime.late(now); late {
 			d.tardyAt = now
 			d.tardy(took, 8+len(frame)+2)

@@ -18,6 +18,7 @@ type block struct {
 	cost     time.Duration // of the line's time, as predicted
 	due      time.Time     // its read is due from then on; the zero time is due at once
 	known    bool          // the device has answered it
+	read     time.Time     // when it did last
 	busy     int           // times in a row that the device was too busy
 	silent   int           // times it alone found no answer while the device gave others
 	probe    bool          // not of the plan: it shows only whether the device lives

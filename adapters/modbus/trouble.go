@@ -14,6 +14,7 @@ const (
 	busyLimit   = 3                      // times in a row after which the old value is called stale
 	badFirst    = 4 * time.Second        // until a register is tried again that the device did not know
 	badAgain    = time.Minute            // the most that this pause doubles to
+	oldAfter    = 5 * time.Second        // without an answer that can be trusted, and after three periods, what was read is old
 	silentLimit = 3                      // rounds of silence after which a block is taken apart
 	longestHush = 30 * time.Second       // longest pause of a block that finds no answer
 )

@@ -118,7 +118,7 @@ func (d *device) mixed(now time.Time) { d.mixedAt, d.orderly = now, 0 }
 // is until more is known of the device.
 func (d *device) mayMix(now time.Time) bool {
 	switch {
-	case now.Sub(d.mixedAt) < mixedFor:
+	case now.Sub(d.mixedAt) < mixedFor || d.twice(now):
 		return true
 	case now.Sub(d.tardyAt) < tardyFor:
 		return d.orderly < orderlyAfter
