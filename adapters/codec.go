@@ -215,7 +215,7 @@ func (v Value) whole() (Value, bool) {
 	case KindFloat:
 		f := math.Round(math.Float64frombits(v.bits))
 		switch {
-		case f >= -1<<63 && f < 1<<63:
+		case f > -1<<63 && f < 1<<63: // what is further out is rounded to -1<<63 as well
 			return Int(int64(f)), true
 		case f >= 0 && f < 1<<64:
 			return Uint(uint64(f)), true
@@ -253,7 +253,10 @@ func decodeText(b []byte) Value {
 
 func encodeText(v Value, b []byte) error {
 	text := v.String()
-	if len(text) > len(b) {
+	switch {
+	case strings.Contains(text, "\x00") || !utf8.ValidString(text):
+		return fmt.Errorf("%q cannot be read back: expected text in UTF-8 without NUL", text)
+	case len(text) > len(b):
 		return fmt.Errorf("%q takes %d bytes, the device has room for %d", text, len(text), len(b))
 	}
 	clear(b[copy(b, text):])

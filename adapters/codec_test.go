@@ -111,6 +111,32 @@ func TestEncodeReadsBack(t *testing.T) {
 	})
 }
 
+// What would not be read back is not written.
+func TestEncodeRefuses(t *testing.T) {
+	for _, test := range []struct {
+		typ Type
+		v   Value
+	}{
+		{TypeString, String("x\x00y")},
+		{TypeString, String("\xff\xfe")},
+		{TypeString, String("too long")},
+		{TypeI64, Number("-9223372036854775809")},
+		{TypeI64, Number("-9223372036854775999")},
+		{TypeI64, Number("9223372036854775808")},
+		{TypeU64, Number("18446744073709551616")},
+		{TypeU64, Number("-1")},
+	} {
+		if err := test.typ.Encode(test.v, make([]byte, 6)); test.v.IsNone() || err == nil {
+			t.Errorf("%v is taken for type %v", test.v, test.typ)
+		}
+	}
+	for _, v := range []Value{Number("-9223372036854775808"), Number("9223372036854775807")} {
+		if err := TypeI64.Encode(v, make([]byte, 8)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestHalfIsNearest(t *testing.T) {
 	for _, c := range []struct {
 		f    float64

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,16 +29,38 @@ func (p *Point) Parse(text string) Value {
 	case "off", "false":
 		return Bool(false)
 	}
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return Int(n)
-	}
-	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return Uint(n)
-	}
-	if f, err := strconv.ParseFloat(text, 64); err == nil && !Float(f).IsNone() {
-		return Float(f)
+	return p.ParseNumber(text)
+}
+
+// ParseNumber is Parse for what was meant as a number, even where a word of the
+// point reads like it.
+func (p *Point) ParseNumber(text string) Value {
+	if n := Number(text); !p.Text && !n.IsNone() {
+		return n
 	}
 	return String(text)
+}
+
+var decimal = regexp.MustCompile(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
+
+// Number reads a whole number with all its digits, or one with a point; None if
+// text is neither.
+func Number(text string) Value {
+	if !decimal.MatchString(text) { // ParseFloat takes "inf", "0x1p-2" and "1_000"
+		return Value{}
+	}
+	digits := strings.TrimPrefix(text, "+")
+	if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
+		return Int(n)
+	}
+	if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
+		return Uint(n)
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return Value{}
+	}
+	return Float(f)
 }
 
 // Switch gives a commanded value of a point that is on or off as a bool.

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"sluice/adapters"
 	"sluice/mqttcore"
@@ -69,30 +71,63 @@ func parseCommand(payload []byte, p *adapters.Point) (v adapters.Value, id strin
 	if len(payload) > longestCommand {
 		return v, "", fmt.Errorf("payload has %d bytes: expected a value, %d bytes at most", len(payload), longestCommand)
 	}
+	if !utf8.Valid(payload) {
+		return v, "", errors.New("payload is not text in UTF-8")
+	}
 	text := strings.TrimSpace(string(payload))
-	if strings.HasPrefix(text, "{") {
-		var body struct {
-			Value json.RawMessage `json:"value"`
-			ID    json.RawMessage `json:"id"`
-		}
-		if err := json.Unmarshal([]byte(text), &body); err != nil {
-			return v, "", fmt.Errorf(`payload is not valid JSON (%w): expected {"value": 21.5, "id": "any"}`, err)
-		}
-		if json.Unmarshal(body.ID, &id) != nil {
-			id = string(body.ID) // a number as id comes back as it was
-		}
-		if len(body.Value) == 0 || string(body.Value) == "null" {
-			return v, id, errors.New(`payload has no "value"`)
-		}
-		text = string(body.Value)
-		if text[0] == '"' {
-			if err := json.Unmarshal(body.Value, &text); err != nil {
-				return v, id, err
-			}
-		}
+	switch {
+	case strings.HasPrefix(text, "{"):
+		return parseObject(text, p)
+	case text == "" && p.Text:
+		return v, "", errors.New(`payload is empty: expected text, or {"value": ""} for none`)
+	case text == "":
+		return v, "", errors.New("payload is empty: expected a value")
 	}
-	if text == "" {
-		return v, id, errors.New("payload is empty: expected a value")
+	return p.Parse(text), "", nil
+}
+
+// parseObject reads a command that is a JSON object. Keys that it does not know
+// are ignored, but for those that are meant to be one that it knows.
+func parseObject(text string, p *adapters.Point) (v adapters.Value, id string, err error) {
+	if err := json.Unmarshal([]byte(text), &struct{}{}); err != nil {
+		return v, "", fmt.Errorf(`payload is not valid JSON (%w): expected {"value": 21.5, "id": "any"}`, err)
 	}
-	return p.Parse(text), id, nil
+	parts, other := map[string]json.RawMessage{}, ""
+	d := json.NewDecoder(strings.NewReader(text))
+	for _, _ = d.Token(); d.More(); { // it is valid
+		name, _ := d.Token()
+		var part json.RawMessage
+		_ = d.Decode(&part)
+		key := fmt.Sprint(name)
+		switch known := strings.ToLower(key); {
+		case known != "value" && known != "id":
+			other = cmp.Or(other, key)
+		case known != key:
+			err = fmt.Errorf("payload has the key %q: expected %q", key, known)
+		case parts[key] != nil:
+			err = fmt.Errorf("payload has the key %q twice", key)
+		}
+		parts[key] = part
+	}
+	if json.Unmarshal(parts["id"], &id) != nil {
+		id = string(parts["id"]) // a number as id comes back as it was
+	}
+	if err != nil {
+		return v, id, err
+	}
+	switch value := string(parts["value"]); {
+	case value == "" && other != "":
+		return v, id, fmt.Errorf(`payload has the key %.40q, but no "value"`, other)
+	case value == "" || value == "null":
+		return v, id, errors.New(`payload has no "value"`)
+	case value[0] == '{' || value[0] == '[':
+		return v, id, errors.New(`"value" has parts: expected a number, text, true or false`)
+	case value[0] == '"':
+		err = json.Unmarshal(parts["value"], &text)
+		return p.Parse(text), id, err
+	case value == "true" || value == "false":
+		return p.Parse(value), id, nil
+	default:
+		return p.ParseNumber(value), id, nil
+	}
 }

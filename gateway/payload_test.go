@@ -2,8 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"math"
-	"strings"
 	"testing"
 	"time"
 
@@ -36,43 +34,5 @@ func TestReadingPayload(t *testing.T) {
 				t.Error("not JSON")
 			}
 		})
-	}
-}
-
-func TestParseCommand(t *testing.T) {
-	plain := &adapters.Point{Name: "p"}
-	named := &adapters.Point{Name: "mode", Names: map[int64]string{0: "off", 1: "heat", 2: "cool"}}
-	for _, c := range []struct {
-		payload string
-		point   *adapters.Point
-		want    adapters.Value
-		id      string
-		fails   bool
-	}{
-		{"21.5", plain, adapters.Float(21.5), "", false},
-		{" 21 \n", plain, adapters.Int(21), "", false},
-		{"on", plain, adapters.Bool(true), "", false},
-		{"OFF", plain, adapters.Bool(false), "", false},
-		{"1", plain, adapters.Int(1), "", false},
-		{"HEAT", named, adapters.String("heat"), "", false},
-		{"off", named, adapters.String("off"), "", false},
-		{`{"value": 21.5, "id": "any"}`, plain, adapters.Float(21.5), "any", false},
-		{`{"value": true, "id": 17}`, plain, adapters.Bool(true), "17", false},
-		{`{"value": "cool"}`, named, adapters.String("cool"), "", false},
-		{`{"id": "any"}`, plain, adapters.Value{}, "any", true},
-		{`{"value": null}`, plain, adapters.Value{}, "", true},
-		{`{"value": 1`, plain, adapters.Value{}, "", true},
-		{"", plain, adapters.Value{}, "", true},
-		{"18446744073709551615", plain, adapters.Uint(math.MaxUint64), "", false},
-		{strings.Repeat("1", longestCommand+1), plain, adapters.Value{}, "", true},
-		{"NaN", plain, adapters.String("NaN"), "", false}, // no number: the adapter refuses it
-	} {
-		v, id, err := parseCommand([]byte(c.payload), c.point)
-		if (err != nil) != c.fails {
-			t.Errorf("%q: error %v", c.payload, err)
-		}
-		if v != c.want || id != c.id {
-			t.Errorf("%q: %v (%v) id %q, want %v id %q", c.payload, v, v.Kind(), id, c.want, c.id)
-		}
 	}
 }

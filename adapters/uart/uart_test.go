@@ -418,8 +418,20 @@ func TestRequestCannotBeSmuggled(t *testing.T) {
 	if got, err := p.format(adapters.String("hello")); err != nil || p.request(got) != "SAY hello\n" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if got, err := p.format(adapters.String("hello\nVENT 100")); err == nil {
+	for _, text := range []string{"hello\nVENT 100", "hello\rVENT 100", "a\x00b", "a\x1bb", "a\u0085b", "\xff\xfe"} {
+		if got, err := p.format(adapters.String(text)); err == nil {
+			t.Errorf("%q is sent as %q", text, got)
+		}
+	}
+	c.Send = "SAY {value};"
+	p = newPoint(c, nil)
+	if got, err := p.format(adapters.String("hello;VENT 100")); err == nil {
 		t.Errorf("a second command was smuggled in: %q", got)
+	}
+	for _, text := range []string{"", "a\tb", "{value}", "°C"} {
+		if got, err := p.format(adapters.String(text)); err != nil || got != text {
+			t.Errorf("%q is sent as %q, %v", text, got, err)
+		}
 	}
 }
 

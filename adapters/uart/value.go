@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"sluice/adapters"
@@ -80,7 +81,7 @@ func (p *point) raw(text string) adapters.Value {
 		}
 		return adapters.Bool(on)
 	}
-	value := number(text)
+	value := adapters.Number(text)
 	if value.IsNone() && p.Type == Auto && text != "" && !numeric(text) {
 		return adapters.String(text)
 	}
@@ -104,29 +105,23 @@ func parseBool(text string) (on, ok bool) {
 	return false, false
 }
 
-var decimal = regexp.MustCompile(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
-
-// number reads a whole number with all its digits, or one with a point.
-func number(text string) adapters.Value {
-	if !decimal.MatchString(text) { // ParseFloat takes "inf", "0x1p-2" and "1_000"
-		return adapters.Value{}
-	}
-	digits := strings.TrimPrefix(text, "+")
-	if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
-		return adapters.Int(n)
-	}
-	if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
-		return adapters.Uint(n)
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return adapters.Value{}
-	}
-	return adapters.Float(f)
-}
-
 // request gives what to send for a value that was formatted.
 func (p *point) request(text string) string { return strings.ReplaceAll(p.Send, "{value}", text) }
+
+// words gives text as it is sent. It must not be more than the value: no end of
+// the command, and nothing that a device may heed besides.
+func (p *point) words(text string) (string, error) {
+	_, end, _ := strings.Cut(p.Send, "{value}")
+	switch {
+	case !utf8.ValidString(text):
+		return "", fmt.Errorf("value %q is not text in UTF-8", text)
+	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }):
+		return "", fmt.Errorf("value %q would break the line: expected text without control characters", text)
+	case end != "" && strings.Contains(text, end):
+		return "", fmt.Errorf("value %q would break the line: expected text without %q, which ends the command", text, end)
+	}
+	return text, nil
+}
 
 // format writes v as the device wants it: a number clamped to the point's Min
 // and Max, scale and offset undone; a bool as 1 or 0.
@@ -152,10 +147,8 @@ func (p *point) format(v adapters.Value) (string, error) {
 				return "", err
 			}
 			return p.format(on)
-		case !numbers && strings.ContainsAny(v.String(), "\r\n\x00"):
-			return "", fmt.Errorf("value %q would break the line", v.String())
 		case !numbers:
-			return v.String(), nil
+			return p.words(v.String())
 		}
 	}
 	raw, err := p.Invert(v, p.Point)
