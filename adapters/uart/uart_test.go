@@ -354,7 +354,14 @@ func TestParse(t *testing.T) {
 		{Bool, 0, "ON", adapters.Bool(true)},
 		{Bool, 0, "0", adapters.Bool(false)},
 		{Bool, 0, "maybe", adapters.Value{}},
+		{Number, 0, "+ 1", adapters.Value{}},
+		{Number, 0, "1.2.3", adapters.Value{}},
+		{Number, 0, "1e-400", adapters.Float(0)},
 		{Text, 0, "1", adapters.String("1")},
+		{Text, 0, "a\tb", adapters.String("a\tb")},
+		{Text, 0, "a\x1b[2J", adapters.Value{}},
+		{Auto, 0, "a\x00b", adapters.Value{}},
+		{Auto, 0, "\u0085a\u009b", adapters.Value{}},
 	} {
 		c := readable("p")
 		c.Type, c.Scale = test.typ, test.scale

@@ -68,7 +68,7 @@ func (p *point) parse(text string) (adapters.Value, adapters.Quality) {
 // raw gives the value that text stands for, None if it is not of the point's
 // type.
 func (p *point) raw(text string) adapters.Value {
-	if !utf8.ValidString(text) {
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
 		return adapters.Value{} // bytes that the line garbled
 	}
 	switch p.Type {

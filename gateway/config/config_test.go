@@ -18,6 +18,7 @@ import (
 	"sluice/adapters"
 	"sluice/adapters/line"
 	"sluice/adapters/modbus"
+	"sluice/adapters/uart"
 	"sluice/mqttcore"
 )
 
@@ -368,6 +369,40 @@ unit = 1
 	}
 	if got := points[1].Bad; !slices.Equal(got, []adapters.Value{adapters.String("0xFF")}) {
 		t.Errorf("bad is %v", got)
+	}
+}
+
+// What is read from text is a number alone where another key says so.
+func TestTypesOfText(t *testing.T) {
+	for keys, want := range map[string]uart.Type{
+		"":                      uart.Auto,
+		"deadband = 0":          uart.Auto,
+		`class = "door"`:        uart.Auto,
+		"map = { 1 = \"on\" }":  uart.Auto,
+		`type = "number"`:       uart.Number,
+		`type = "bool"`:         uart.Bool,
+		`type = "string"`:       uart.Text,
+		`unit = "V"`:            uart.Number,
+		"scale = 0.1":           uart.Number,
+		"range = [0, 9]":        uart.Number,
+		"deadband = 1":          uart.Number,
+		`class = "temperature"`: uart.Number,
+	} {
+		cfg := parse(t, `
+[[line]]
+name = "l"
+kind = "uart"
+port = "sim"
+serial = "9600 8N1"
+[[device]]
+name = "d"
+line = "l"
+match = '^(?P<x>.*)$'
+points.a = { `+strings.TrimSuffix(`from = "x", `+keys, ", ")+` }
+`)
+		if got := cfg.Devices[0].UART.Points[0].Type; got != want {
+			t.Errorf("%s: type %v, want %v", keys, got, want)
+		}
 	}
 }
 

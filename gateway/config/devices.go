@@ -221,10 +221,9 @@ func (b *binder) uartDevice(d *rawDevice, l *rawLine) *uart.DeviceConfig {
 		if p.has("expr") {
 			continue
 		}
-		wrong := modbusPointKeys
-		if p.has("at") {
-			wrong = slices.DeleteFunc(slices.Clone(wrong), func(k string) bool { return slices.Contains(binaryPointKeys, k) })
-		}
+		wrong := slices.DeleteFunc(slices.Clone(modbusPointKeys), func(k string) bool {
+			return p.has("at") && slices.Contains(binaryPointKeys, k) || p.has("from") && k == "type"
+		})
 		b.checkPlace(p.node, d.title(), l.kind, wrong, uartPointKeys)
 		c.Points = append(c.Points, b.uartPoint(d, p, l))
 		spoken = spoken || p.has("at")

@@ -136,7 +136,7 @@ func (p *rawPoint) shown(raw adapters.Value) float64 {
 // configuration.
 func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 	c := modbus.PointConfig{
-		Type: p.typ, Length: p.length, Order: d.order, Mapping: p.mapping(),
+		Length: p.length, Order: d.order, Mapping: p.mapping(),
 		Every: p.every, Write: p.write, Priority: p.priority, Wide: d.registerBytes == 4,
 	}
 	if p.has("order") {
@@ -171,12 +171,11 @@ func (b *binder) modbusPoint(d *rawDevice, p *rawPoint) modbus.PointConfig {
 		b.badKey(p.path, "", "point %q needs one of coil, discrete, input and holding: its address", p.name)
 	}
 	bit := c.Table == modbus.Coil || c.Table == modbus.Discrete
-	if !p.has("type") {
-		c.Type = modbus.U16
-		if bit {
-			c.Type = modbus.Bool
-		}
+	c.Type = modbus.U16
+	if bit {
+		c.Type = modbus.Bool
 	}
+	c.Type = b.codec(p, c.Type)
 	if kind != "" {
 		b.checkModbusKeys(p, kind, bit, c.Type)
 	}
@@ -285,7 +284,7 @@ var placeholder = regexp.MustCompile(`\{ *[A-Za-z_]*[0-9]* *\}`)
 // configuration.
 func (b *binder) uartPoint(d *rawDevice, p *rawPoint, l *rawLine) uart.PointConfig {
 	c := uart.PointConfig{
-		From: p.from, Mapping: p.mapping(),
+		From: p.from, Type: b.textType(p), Mapping: p.mapping(),
 		Send: p.send, Timeout: p.timeout,
 	}
 	if p.expect != nil {
@@ -319,10 +318,7 @@ func (b *binder) uartPoint(d *rawDevice, p *rawPoint, l *rawLine) uart.PointConf
 // binary turns the place of a point in a frame of bytes into the listener's
 // configuration; nil if something is wrong with it.
 func (b *binder) binary(d *rawDevice, p *rawPoint, l *rawLine) *uart.Binary {
-	place := &uart.Binary{At: p.place, Type: adapters.TypeU8, Order: d.order}
-	if p.has("type") {
-		place.Type = p.typ
-	}
+	place := &uart.Binary{At: p.place, Type: b.codec(p, adapters.TypeU8), Order: d.order}
 	if p.has("order") {
 		place.Order = p.order
 	}

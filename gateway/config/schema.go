@@ -338,7 +338,7 @@ var pointTable = table[rawPoint]{
 	key("discrete", address, func(p *rawPoint) *int64 { return &p.discrete }),
 	key("input", address, func(p *rawPoint) *int64 { return &p.input }),
 	key("holding", address, func(p *rawPoint) *int64 { return &p.holding }),
-	key("type", registerType, func(p *rawPoint) *modbus.Type { return &p.typ }),
+	key("type", pointType, func(p *rawPoint) *modbus.Type { return &p.typ }),
 	key("length", integer[int](1, 125), func(p *rawPoint) *int { return &p.length }),
 	key("order", order, func(p *rawPoint) *modbus.Order { return &p.order }),
 	key("bit", integer[uint8](0, 63), func(p *rawPoint) *uint8 { return &p.bit }),

@@ -11,6 +11,7 @@ import (
 
 	"sluice/adapters"
 	"sluice/adapters/modbus"
+	"sluice/adapters/uart"
 )
 
 // The keys that say how a value lies in its registers and what it means.
@@ -22,6 +23,71 @@ var registerType = func() want[modbus.Type] {
 	}
 	return choice(words, adapters.Types()...)
 }()
+
+// anyNumber is the type of a number in text, which has no bytes.
+const anyNumber = modbus.Type(255)
+
+// pointType wants a type of registers, or "number"; which of them a point can
+// have is checked later.
+func pointType(b *binder, path string, v any) (modbus.Type, bool) {
+	switch s, isText := v.(string); {
+	case s == "number":
+		return anyNumber, true
+	case isText && nearest(s, []string{"number"}) != "":
+		b.bad(path, `did you mean "number"?`, "expected a type, not %s", shorten(s))
+		return 0, false
+	}
+	return registerType(b, path, v)
+}
+
+// codec gives the type of a point whose value lies in bytes.
+func (b *binder) codec(p *rawPoint, usual modbus.Type) modbus.Type {
+	switch {
+	case !p.has("type"):
+		return usual
+	case p.typ == anyNumber:
+		b.bad(p.at("type"), `its type says how it lies in them, such as "i16"`, "\"number\" is for values in text: point %q is read from bytes", p.name)
+		return usual
+	}
+	return p.typ
+}
+
+// textType is what the text of a point on a UART is read as: what "type" says,
+// and a number alone where another key means nothing else.
+func (b *binder) textType(p *rawPoint) uart.Type {
+	switch {
+	case !p.has("from") || !b.fine(p.at("type")):
+	case p.has("type"):
+		switch p.typ {
+		case anyNumber:
+			return uart.Number
+		case modbus.Bool:
+			b.checkMeaning(p, modbus.Bool)
+			return uart.Bool
+		case modbus.String:
+			b.checkMeaning(p, modbus.String)
+			return uart.Text
+		}
+		b.bad(p.at("type"), "", "expected \"number\", \"bool\" or \"string\", as point %q is read from text, not \"%v\"", p.name, p.typ)
+	case p.isNumber():
+		return uart.Number
+	}
+	return uart.Auto
+}
+
+// isNumber reports whether some key means nothing but for a number.
+func (p *rawPoint) isNumber() bool {
+	if p.has("map") {
+		return false
+	}
+	for _, k := range []string{"unit", "scale", "offset", "decimals", "range", "min", "max"} {
+		if p.has(k) {
+			return true
+		}
+	}
+	measured := len(classUnits[p.class]) > 0 && !slices.Contains(switchClasses, p.class)
+	return measured || p.deadband != nil && *p.deadband > 0
+}
 
 // period wants the time between two reads, or "once".
 func period(b *binder, path string, v any) (time.Duration, bool) {
