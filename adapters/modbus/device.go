@@ -353,7 +353,7 @@ func (d *device) poll(ctx context.Context, c *line.Conn, b *block) {
 		if errors.As(err, &wait) {
 			b.due = later(b.due, wait.until)
 		}
-		if now.Sub(b.read) > max(oldAfter, 3*b.every) {
+		if !b.read.IsZero() && now.Sub(b.read) > max(oldAfter, 3*b.every) {
 			d.publishBad(b.points, adapters.Stale, now)
 		}
 	case errors.As(err, &refused):

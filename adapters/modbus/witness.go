@@ -16,14 +16,16 @@ import (
 // done as well, it was the answer.
 
 const (
-	sureAfter    = 4                      // witnessed answers until a device is taken to answer once
-	soonAfter    = 100 * time.Millisecond // an answer: a second one may still come
-	overdueLeast = 400 * time.Millisecond // for how long an answer may come behind that of a fence, at least
-	twiceRest    = 50 * time.Millisecond  // for devices that answer twice, until all has come
-	tardyFor     = 10 * time.Minute       // a device that was late may be so again
-	orderlyAfter = 3                      // late answers that came in order until a device is taken to answer so
-	lossyAfter   = 3                      // lost answers in a row until a device is taken to lose them and not to be late
-	mixedFor     = 10 * time.Minute       // a device that answered out of order may do so again
+	sureAfter = 4                      // witnessed answers until a device is taken to answer once
+	soonAfter = 100 * time.Millisecond // an answer: a second one may still come
+	// For how long an answer may come behind that of a fence: four timeouts, but
+	overdueLeast = 400 * time.Millisecond
+	overdueMost  = 2 * time.Second
+	twiceRest    = 50 * time.Millisecond // for devices that answer twice, until all has come
+	tardyFor     = 10 * time.Minute      // a device that was late may be so again
+	orderlyAfter = 3                     // late answers that came in order until a device is taken to answer so
+	lossyAfter   = 3                     // lost answers in a row until a device is taken to lose them and not to be late
+	mixedFor     = 10 * time.Minute      // a device that answered out of order may do so again
 )
 
 // missed is a question that was asked in vain.
@@ -98,7 +100,7 @@ func (d *device) doubted(q question, now time.Time) (bool, error) {
 		}
 		return false, d.notSure()
 	}
-	overdue := max(overdueLeast, 4*d.poller.cfg.Timeout)
+	overdue := min(max(overdueLeast, 4*d.poller.cfg.Timeout), overdueMost)
 	d.misses.expire(now.Add(-overdue))
 	if at := d.misses.last(q); !at.IsZero() {
 		if d.misses.open > 0 && d.mayMix(now) {
