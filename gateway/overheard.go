@@ -78,7 +78,7 @@ func sayOfTalk(say sayer, before, now figures) {
 	spoilt := since(func(d uart.DeviceStats) uint64 { return d.Spoilt })
 	overlong := since(func(d uart.DeviceStats) uint64 { return d.Overlong })
 	good := since(func(d uart.DeviceStats) uint64 { return d.Lines })
-	never := 0 == mostOf(now.talkers, func(d uart.DeviceStats) uint64 { return d.Matched })
+	never := mostOf(now.talkers, func(d uart.DeviceStats) uint64 { return d.Matched }) == 0
 	if strays := now.strays - before.strays; strays >= fewStrays || never && strays > 0 {
 		say("%d frames came that match no device; the last: %s", strays, now.stray)
 	}
