@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -329,5 +330,65 @@ unit = 2
 		return false
 	})
 	g.awaitLine("line: the adapter echoes what it sends", 5*time.Second)
+	g.terminate(6 * time.Second)
+}
+
+// A line counts what its devices do: spoilt answers, and those to nothing asked.
+func TestCountersAgree(t *testing.T) {
+	t.Parallel()
+	_, spoilt := meterAt(1, 0, sim.Fault{Kind: sim.BadCRC, Count: 3})
+	_, strange := meterAt(2, 0, sim.Fault{Kind: sim.WrongUnit, Count: 2})
+	field := simulate(t, sim.LineConfig{Name: "bus", Kind: "rtu", Baud: 115200, Slaves: []sim.SlaveConfig{spoilt, strange}})
+	port, page := freePort(t), freePort(t)
+	g := newSite(t, fmt.Sprintf(`
+[broker]
+listen = ["tcp://127.0.0.1:%d"]
+[web]
+listen = "127.0.0.1:%d"
+[[line]]
+name = "bus"
+kind = "rtu"
+port = %q
+serial = "115200 8N1"
+[[device]]
+name = "a"
+line = "bus"
+unit = 1
+  [device.points]
+  v = { input = 0 }
+[[device]]
+name = "b"
+line = "bus"
+unit = 2
+  [device.points]
+  v = { input = 0 }
+`, port, page, field.Path("bus"))).start("--quiet")
+	agree := func() (web.Status, bool) {
+		var st web.Status
+		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/api/status", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if err := json.NewDecoder(resp.Body).Decode(&st); err != nil {
+			t.Fatal(err)
+		}
+		l, a, b := st.Lines[0], st.Devices[0], st.Devices[1]
+		return st, l.CRCErrors == 3 && a.CRCErrors == 3 && l.Devices[0].CRC == 3 && b.CRCErrors == 0 &&
+			l.Mismatches == 2 && b.Mismatches == 2 && l.Devices[1].Mismatches == 2 && a.Mismatches == 0
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for patience := time.After(20 * time.Second); ; {
+		st, same := agree()
+		if same {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-patience:
+			t.Fatalf("they count %+v and %+v", st.Lines, st.Devices)
+		}
+	}
 	g.terminate(6 * time.Second)
 }

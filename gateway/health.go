@@ -225,7 +225,7 @@ func (h *health) lines() []web.Line {
 		s := l.Stats()
 		w := web.Line{
 			Name: s.Name, Kind: string(s.Kind), Port: s.Port, Open: s.Open, Reason: s.Reason, Load: s.Load,
-			Requests: s.Requests, Timeouts: s.Timeouts, CRCErrors: s.Checksum, GarbageBytes: s.Garbage,
+			Requests: s.Requests, Timeouts: s.Timeouts, CRCErrors: s.Checksum + s.Short, Mismatches: s.Mismatch, GarbageBytes: s.Garbage,
 			Reopens: max(s.Opens, 1) - 1, Echo: s.Echoes, P50Seconds: s.P50.Seconds(), P99Seconds: s.P99.Seconds(),
 		}
 		if c := s.Driver; c.Known {
@@ -240,7 +240,8 @@ func (h *health) lines() []web.Line {
 		}
 		if tap := h.g.taps[s.Name]; tap != nil {
 			heard, noise := tap.Overheard()
-			w.Requests, w.Timeouts, w.CRCErrors, w.Exceptions, w.GarbageBytes = heard.Requests, heard.Timeouts, heard.BadFrames, heard.Exceptions, noise
+			w.Requests, w.Timeouts, w.Exceptions, w.GarbageBytes = heard.Requests, heard.Timeouts, heard.Exceptions, noise
+			w.CRCErrors, w.Mismatches = heard.Spoilt, heard.BadFrames-heard.Spoilt
 		}
 		if u := h.g.listeners[s.Name]; u != nil {
 			talkers := u.Stats()
@@ -275,7 +276,7 @@ func (h *health) devices() []web.Device {
 	}
 	for _, d := range masters {
 		measured[d.Name] = web.Device{
-			OK: d.Answers, Timeouts: d.Timeouts, CRCErrors: d.BadFrames, Exceptions: d.Exceptions,
+			OK: d.Answers, Timeouts: d.Timeouts, CRCErrors: d.Spoilt, Mismatches: d.BadFrames - d.Spoilt, Exceptions: d.Exceptions,
 			LastOK: h.g.clock.at(d.LastAnswer), P50Seconds: d.P50.Seconds(), P99Seconds: d.P99.Seconds(),
 		}
 	}

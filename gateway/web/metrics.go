@@ -184,6 +184,7 @@ func collectLine(put putFunc, l Line) {
 	put(lineRequests, float64(l.Requests), l.Name)
 	put(lineErrors, float64(l.Timeouts), l.Name, "timeout")
 	put(lineErrors, float64(l.CRCErrors), l.Name, "crc")
+	put(lineErrors, float64(l.Mismatches), l.Name, "mismatch")
 	put(lineErrors, float64(l.Exceptions), l.Name, "exception")
 	put(lineSkipped, float64(l.Skipped), l.Name)
 	put(lineGarbage, float64(l.GarbageBytes), l.Name)
@@ -214,6 +215,7 @@ func collectDevice(put putFunc, d Device) {
 	put(deviceRequests, float64(d.OK), d.Name, d.Line, "ok")
 	put(deviceRequests, float64(d.Timeouts), d.Name, d.Line, "timeout")
 	put(deviceRequests, float64(d.CRCErrors), d.Name, d.Line, "crc")
+	put(deviceRequests, float64(d.Mismatches), d.Name, d.Line, "mismatch")
 	put(deviceRequests, float64(d.Exceptions), d.Name, d.Line, "exception")
 	if d.P99Seconds > 0 {
 		put(deviceP50, d.P50Seconds, d.Name, d.Line)

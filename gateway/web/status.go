@@ -47,7 +47,8 @@ type Line struct {
 	Load         float64 `json:"load"`
 	Requests     uint64  `json:"requests"`
 	Timeouts     uint64  `json:"timeouts"`
-	CRCErrors    uint64  `json:"crc_errors"`
+	CRCErrors    uint64  `json:"crc_errors"` // answers that were spoilt or broke off
+	Mismatches   uint64  `json:"mismatches"` // answers of another unit, function or length
 	Exceptions   uint64  `json:"exceptions"`
 	Skipped      uint64  `json:"skipped"`       // reads dropped because their next was due already
 	GarbageBytes uint64  `json:"garbage_bytes"` // received outside any frame
@@ -129,6 +130,7 @@ type Device struct {
 	OK         uint64 `json:"ok"`
 	Timeouts   uint64 `json:"timeouts"`
 	CRCErrors  uint64 `json:"crc_errors"`
+	Mismatches uint64 `json:"mismatches"`
 	Exceptions uint64 `json:"exceptions"`
 	// P50Seconds and P99Seconds are the time from a request to its answer.
 	P50Seconds float64 `json:"p50_seconds"`

@@ -132,6 +132,7 @@ func deviceCard(d Device, now time.Time) card {
 	f.count("Answers", d.OK, true)
 	f.count("Timeouts", d.Timeouts, false)
 	f.count("CRC errors", d.CRCErrors, false)
+	f.count("Mismatches", d.Mismatches, false)
 	f.count("Exceptions", d.Exceptions, false)
 	f.responses(d.P50Seconds, d.P99Seconds)
 	c := card{
@@ -216,6 +217,7 @@ func lineCard(l Line) card {
 	f.count("Requests", l.Requests, true)
 	f.count("Timeouts", l.Timeouts, false)
 	f.count("CRC errors", l.CRCErrors, false)
+	f.count("Mismatches", l.Mismatches, false)
 	f.count("Exceptions", l.Exceptions, false)
 	f.count("Skipped reads", l.Skipped, false)
 	f.count("Stray bytes", l.GarbageBytes, false)
