@@ -107,6 +107,8 @@ func (l *Line) pace() {
 	l.gap, l.longest = byteGap, 2*byteGap+320*char
 	switch l.cfg.Kind {
 	case RTU:
+		// A UART hands over the last characters when four more have not come.
+		l.gap += 4 * char
 		// One bit more: a second stop bit may still be on the wire.
 		l.silence = l.cfg.Serial.T35() + l.cfg.Serial.bitTime()
 	case ASCII:

@@ -55,3 +55,17 @@ func TestSlowLateAnswer(t *testing.T) {
 		t.Errorf("requests met answers: %+v", s)
 	}
 }
+
+// The UART hands over the last characters of an answer only when four more have
+// not come.
+func TestSlowUARTHoldsTheEndBack(t *testing.T) {
+	t.Parallel()
+	slaves, devices := meters(1, []uint16{0}, 2, 0, sim.Fault{Kind: sim.Split, N: 8, Delay: 40 * ms})
+	sink := newTruth(devices, 1)
+	_, p, _ := slowly(t, slaves, sink, devices)
+	sink.wait(t, 10)
+	sink.right(t)
+	if s := p.Stats()[0]; s.BadFrames > 0 {
+		t.Errorf("figures %+v", s)
+	}
+}
