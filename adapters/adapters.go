@@ -55,7 +55,10 @@ type Reading struct {
 	Point   *Point
 	Value   Value
 	Quality Quality
-	Time    time.Time // when the answer arrived
+	// Aside tells that the point was read out of turn, since it was written:
+	// what is read in turn with it was not.
+	Aside bool
+	Time  time.Time // when the answer arrived
 }
 
 // Sink takes what the adapters read. Its methods never block: a sink that

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"time"
 
 	"sluice/adapters"
@@ -9,116 +8,126 @@ import (
 	"sluice/gateway/config"
 )
 
-// object is a device as a whole: the newest readings of its points, what is
-// computed of them, and the one JSON object that they make. It belongs to the
-// goroutine that publishes readings.
+// object is a device as a whole: what is computed of its points, and the one
+// JSON object that they make. It belongs to the goroutine that publishes
+// readings.
 //
-// A cycle is what the device's own pace brings: it ends when each of its
-// fastest points was read, or one of them a second time. So formulas see
-// readings of one cycle, and are computed once for all of them.
+// The object is published when a round of all that is read of the device is
+// complete, and when a point was read aside, as after a command: at once, or
+// with the round that has begun.
 type object struct {
 	topic    string // of the JSON object; "" for none
 	points   []*outlet
 	formulas []*computed
 
-	batch []*outlet // of the answer that is being taken in
-	again bool      // a point that sets the pace was read twice
-	due   bool      // some reading of this cycle is news
-}
-
-// computed is a point that is computed, with what it is computed of.
-type computed struct {
-	out     *outlet
-	machine *formula.Machine
-	mapping adapters.Mapping
-	inputs  map[string]*outlet
+	round round
+	aside bool // a point was read aside since the object was published
+	due   bool // some reading since then is news
 }
 
 // joinObject makes the outlets of a device, one for each of its points in order,
-// into its object.
-func joinObject(d *config.Device, outlets []*outlet) error {
+// into its object, which is nil if nothing is made of them together. polled
+// tells that the gateway says when what is read.
+func joinObject(d *config.Device, outlets []*outlet, polled bool) (*object, error) {
+	if d.Publish == config.PublishPoints && len(d.Formulas) == 0 {
+		return nil, nil
+	}
 	o := &object{points: outlets}
-	if d.Publish != config.PublishPoints {
-		o.topic = d.Topic
-	}
 	byName := map[string]*outlet{}
-	for _, out := range outlets {
+	for i, out := range outlets {
 		byName[out.point.Name] = out
-		out.object = o
+		out.object, out.waiting, out.polled, out.spoken = o, true, polled, d.UART != nil
+		if polled {
+			out.every = d.Points[i].Every
+		}
 	}
+	computes := map[*outlet]bool{}
 	for _, f := range d.Formulas {
 		compiled, err := formula.Compile(f.Text, f.Points)
 		if err != nil {
-			return err // the configuration has compiled it before
+			return nil, err // the configuration has compiled it before
 		}
-		c := &computed{out: byName[f.Name], machine: compiled.Machine(), mapping: f.Mapping, inputs: map[string]*outlet{}}
+		c := &computed{out: byName[f.Name], machine: compiled.Machine(), mapping: f.Mapping}
+		computes[c.out] = true
 		for _, name := range compiled.Inputs() {
-			c.inputs[name] = byName[name]
+			c.round.add(byName[name])
 		}
-		c.out.computed = true
+		if polled {
+			c.out.every = c.round.fastest()
+		}
 		o.formulas = append(o.formulas, c)
 	}
-	// A line on a UART is a cycle of its own; what is read sets the pace.
-	fastest := time.Duration(-1)
-	for i, out := range outlets {
-		if every := d.Points[i].Every; d.Modbus != nil && !out.computed && (fastest < 0 || every < fastest) {
-			fastest = every
+	if d.Publish != config.PublishPoints {
+		o.topic = d.Topic
+		for i, out := range outlets {
+			if !computes[out] && !(d.UART != nil && onlySent(d, d.Points[i].Point)) {
+				o.round.add(out)
+			}
 		}
 	}
-	for i, out := range outlets {
-		out.paces = d.Modbus != nil && !out.computed && d.Points[i].Every == fastest
+	return o, nil
+}
+
+// onlySent reports whether nothing is read of a point but what confirms a
+// command.
+func onlySent(d *config.Device, p *adapters.Point) bool {
+	for _, u := range d.UART.Points {
+		if u.Point == p {
+			return u.From == "" && u.Binary == nil
+		}
 	}
-	return nil
+	return false
 }
 
 // note takes in a reading of a point; news tells whether it was worth telling.
 func (o *object) note(out *outlet, r adapters.Reading, news bool) {
-	o.again = o.again || out.fresh && out.paces
-	out.now, out.fresh = r, true
-	o.batch = append(o.batch, out)
+	if !r.Aside {
+		out.learn(r)
+	}
+	out.now, out.waiting = r, false
+	out.from, out.to = r.Time, r.Time
 	o.due = o.due || news
-}
-
-// complete reports whether the cycle has ended, after all readings of one answer
-// were noted. Points that have no good value at present are not waited for.
-func (o *object) complete() bool {
-	if o.again {
-		return true
+	o.aside = o.aside || r.Aside
+	for _, p := range out.roles {
+		if r.Aside {
+			p.round.beside(p.index)
+		} else {
+			p.round.came(p.index)
+		}
 	}
-	return !slices.ContainsFunc(o.points, func(out *outlet) bool {
-		return out.paces && !out.fresh && (out.now.Quality == adapters.Good || out.now.Time.IsZero())
-	})
 }
 
-// next begins a new cycle. Where one point was read twice and another not at
-// all, what was read last is of the new cycle already.
-func (o *object) next() {
+// settle ends the taking in of an answer.
+func (o *object) settle() {
+	for _, c := range o.formulas {
+		c.round.settle()
+	}
+	o.round.settle()
+}
+
+// online forgets that points had no reading while the device was away: each
+// will have one.
+func (o *object) online() {
 	for _, out := range o.points {
-		out.fresh = o.again && slices.Contains(o.batch, out)
+		out.waiting = out.waiting || out.now.Quality == adapters.Offline
 	}
-	o.again, o.due = false, false
+	for _, c := range o.formulas {
+		c.round.restart()
+	}
+	o.round.restart()
 }
 
-// reading computes the point, or gives false while an input was never read, or
-// none anew. It is as good as the worst of its inputs, and as old as the newest.
-func (c *computed) reading() (r adapters.Reading, ok bool) {
-	r.Point = c.out.point
-	fresh := false
-	for _, in := range c.inputs {
-		if in.now.Time.IsZero() {
-			return r, false
-		}
-		fresh = fresh || in.fresh
-		r.Quality = max(r.Quality, in.now.Quality)
-		if in.now.Time.After(r.Time) {
-			r.Time = in.now.Time
-		}
+// ends reports whether the object is to be published, after all of an answer
+// was taken in.
+func (o *object) ends() bool {
+	complete := o.round.complete()
+	o.aside = o.aside || o.round.aside
+	if o.topic == "" || !complete && (!o.aside || o.round.open()) {
+		return false
 	}
-	if r.Quality == adapters.Good {
-		raw := c.machine.Compute(func(name string) adapters.Value { return c.inputs[name].now.Value })
-		r.Value, r.Quality = c.mapping.Apply(raw, r.Point.Names)
-	}
-	return r, fresh
+	due := o.due
+	o.due, o.aside = false, false
+	return due
 }
 
 // newest is the time of the newest reading.
@@ -132,7 +141,8 @@ func (o *object) newest() (t time.Time) {
 }
 
 // appendObject appends the JSON of a device: its points that are good, and the
-// quality of those that are not. Points that were never read are left out. The
+// quality of those that are not. Points that were never read, or not since the
+// device is online, are left out. The
 // time comes first and the mark last, where rewriteTime looks for them.
 func (o *object) appendObject(dst []byte, at time.Time, estimated bool) []byte {
 	dst = append(dst, `{"time":"`...)
@@ -140,7 +150,7 @@ func (o *object) appendObject(dst []byte, at time.Time, estimated bool) []byte {
 	bad := 0
 	for _, out := range o.points {
 		switch {
-		case out.now.Time.IsZero():
+		case out.waiting:
 		case out.now.Quality != adapters.Good:
 			bad++
 		default:
@@ -152,7 +162,7 @@ func (o *object) appendObject(dst []byte, at time.Time, estimated bool) []byte {
 		dst = append(dst, `,"bad":`...)
 		sep := byte('{')
 		for _, out := range o.points {
-			if !out.now.Time.IsZero() && out.now.Quality != adapters.Good {
+			if !out.waiting && out.now.Quality != adapters.Good {
 				dst = append(append(append(dst, sep), out.quotedName...), `:"`...)
 				dst = append(append(dst, out.now.Quality.String()...), '"')
 				sep = ','

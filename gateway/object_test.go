@@ -15,14 +15,14 @@ import (
 
 // outflow is what readings make of what a device tells, without a broker.
 type outflow struct {
-	t      *testing.T
+	t      testing.TB
 	r      *readings
 	points map[string]*adapters.Point
 	began  time.Time
 }
 
 // newOutflow takes the devices of a configuration with one line, "a".
-func newOutflow(t *testing.T, known bool, devices string) *outflow {
+func newOutflow(t testing.TB, known bool, devices string) *outflow {
 	t.Helper()
 	cfg, err := config.Parse("test", []byte("[[line]]\nname = \"a\"\nkind = \"rtu\"\nport = \"sim\"\n"+devices))
 	if err != nil {
@@ -48,13 +48,20 @@ func newOutflow(t *testing.T, known bool, devices string) *outflow {
 }
 
 // tell takes in the readings of one answer, such as "temp=21.4 hum=stale", after
-// so many milliseconds, and gives what is published as TOPIC PAYLOAD.
+// so many milliseconds, and gives what is published as TOPIC PAYLOAD. What ends
+// with ! was read aside; "online" is no reading.
 func (f *outflow) tell(after int, answer string) (out []string) {
 	f.t.Helper()
 	said := strings.Fields(answer)
 	for i, one := range said {
+		if one == "online" {
+			f.r.take(news{device: "d", online: true})
+			f.r.outgoing = nil
+			continue
+		}
+		one, aside := strings.CutSuffix(one, "!")
 		name, text, _ := strings.Cut(one, "=")
-		r := adapters.Reading{Point: f.points[name], Time: f.began.Add(time.Duration(after) * time.Millisecond)}
+		r := adapters.Reading{Point: f.points[name], Aside: aside, Time: f.began.Add(time.Duration(after) * time.Millisecond)}
 		for q := adapters.Good; q <= adapters.Invalid; q++ {
 			if q.String() == text {
 				r.Quality = q
@@ -140,18 +147,20 @@ ratio = { expr = "u / slow" }
 slow = { input = 200, every = "10s" }
 hot = { expr = "u > 230", map = { 0 = "no", 1 = "yes" } }
 `)
-	f.expect(0, "u=230", "d/u=230/good") // the other inputs were never read
-	f.expect(1, "slow=2", "d/slow=2/good")
-	f.expect(2, "i=2", "d/i=2/good", "d/power=460/good", "d/cost=138/good", "d/ratio=115/good", "d/hot=no/good")
-	f.expect(1000, "u=231", "d/u=231/good")
-	f.expect(1001, "i=1", "d/i=1/good", "d/power=231/good", "d/cost=69.3/good", "d/ratio=115.5/good", "d/hot=yes/good")
+	f.expect(0, "u=230", "d/u=230/good", "d/hot=no/good") // the inputs of the others were never read
+	f.expect(1, "slow=2", "d/slow=2/good", "d/ratio=115/good")
+	f.expect(2, "i=2", "d/i=2/good", "d/power=460/good", "d/cost=138/good")
+	f.expect(1000, "u=231", "d/u=231/good", "d/ratio=115.5/good", "d/hot=yes/good")
+	f.expect(1001, "i=1", "d/i=1/good", "d/power=231/good", "d/cost=69.3/good")
 	f.expect(2000, "i=5", "d/i=5/good")
 	f.expect(2001, "u=230", "d/u=230/good", "d/power=<nil>/out_of_range", "d/cost=<nil>/out_of_range", "d/ratio=115/good", "d/hot=no/good")
 	f.expect(2500, "slow=0", "d/slow=0/good")
-	f.expect(3000, "u=230", "d/u=230/good")
-	f.expect(3001, "i=stale", "d/i=<nil>/stale", "d/power=<nil>/stale", "d/cost=<nil>/stale", "d/ratio=<nil>/invalid", "d/hot=no/good")
+	f.expect(3000, "u=230", "d/u=230/good", "d/ratio=<nil>/invalid", "d/hot=no/good")
+	f.expect(3001, "i=stale", "d/i=<nil>/stale", "d/power=<nil>/stale", "d/cost=<nil>/stale")
 	// What is not good is not waited for.
 	f.expect(4000, "u=230", "d/u=230/good", "d/power=<nil>/stale", "d/cost=<nil>/stale", "d/ratio=<nil>/invalid", "d/hot=no/good")
+	// When all are good again, so is what is made of them in this round.
+	f.expect(4001, "i=2", "d/i=2/good", "d/power=460/good", "d/cost=138/good")
 	f.expect(5000, "u=offline i=offline slow=offline", "d/u=<nil>/offline", "d/i=<nil>/offline", "d/slow=<nil>/offline",
 		"d/power=<nil>/offline", "d/cost=<nil>/offline", "d/ratio=<nil>/offline", "d/hot=<nil>/offline")
 }
@@ -175,11 +184,15 @@ slow = { input = 200, every = "10s", deadband = 0 }
 	f.expect(3001, "u=230", `d={"bad":{"i":"bad_register","p":"bad_register"},"slow":7,"u":230}`)
 	f.expect(4000, "u=231", `d={"bad":{"i":"bad_register","p":"bad_register"},"slow":7,"u":231}`)
 	f.expect(4001, "i=1")
-	f.expect(5000, "u=232", `d={"i":1,"p":232,"slow":7,"u":232}`)
-	// A block that is not answered for a while does not keep the others back.
+	f.expect(5000, "u=232")
+	f.expect(5001, "i=1", `d={"i":1,"p":232,"slow":7,"u":232}`)
+	// An old value never goes with new ones: a read without an answer keeps the
+	// others back until it is clear what has become of it.
 	f.expect(6000, "u=233")
-	f.expect(7000, "u=234", `d={"i":1,"p":234,"slow":7,"u":234}`)
-	f.expect(8000, "u=235", `d={"i":1,"p":235,"slow":7,"u":235}`)
+	f.expect(6400, "i=1", `d={"i":1,"p":233,"slow":7,"u":233}`)
+	f.expect(7000, "u=234")
+	f.expect(8000, "u=235")
+	f.expect(8300, "i=stale", `d={"bad":{"i":"stale","p":"stale"},"slow":7,"u":235}`)
 	f.expect(9000, "u=offline i=offline slow=offline", `d={"bad":{"i":"offline","p":"offline","slow":"offline","u":"offline"}}`)
 }
 

@@ -34,11 +34,50 @@ type outlet struct {
 	retain     bool
 	change     change
 
-	object   *object          // of its device
-	paces    bool             // it sets the pace of the device
-	computed bool             // by a formula
-	now      adapters.Reading // the newest
-	fresh    bool             // of this cycle
+	object  *object          // of its device; nil: nothing else is made of it
+	roles   []role           // what it is in rounds
+	polled  bool             // the gateway says when it is read
+	spoken  bool             // the device does; else another master
+	every   time.Duration    // the period of that; 0: as often as the line allows
+	now     adapters.Reading // the newest
+	waiting bool             // for the first, or the first since the device is online
+	from    time.Time        // when the oldest and the newest were read that it is made of
+	to      time.Time
+	good    time.Time // of the last good one that was not read aside; the zero time after one that was not good
+	spans             // between two of them
+}
+
+// spans is what lies between two readings of a point, if nobody says.
+type spans struct {
+	usual   time.Duration // the shortest of late, but for what comes twice at once; 0: not known yet
+	longest time.Duration // of late
+	first   time.Duration // the first
+}
+
+// add takes note of another.
+func (s *spans) add(span time.Duration) {
+	s.longest = max(span, s.longest-(s.longest-span)/8)
+	switch {
+	case span < s.longest/4:
+	case s.first < s.longest/4:
+		s.first = span
+	case s.usual < s.longest/4:
+		s.usual = min(span, s.first)
+	default:
+		s.usual = min(span, s.usual+(span-s.usual)/32)
+	}
+}
+
+// learn takes note of how often the point comes.
+func (out *outlet) learn(r adapters.Reading) {
+	if r.Quality != adapters.Good {
+		out.good = time.Time{}
+		return
+	}
+	if span := r.Time.Sub(out.good); !out.good.IsZero() && span > 0 {
+		out.spans.add(span)
+	}
+	out.good = r.Time
 }
 
 // news is what waits in the queue: a reading, or a change of availability.
@@ -64,6 +103,7 @@ type readings struct {
 	log     *slog.Logger
 	bare    bool // payload = "value"
 	outlets map[*adapters.Point]*outlet
+	objects map[string]*object // by device
 	// availability is the topic for each device's availability.
 	availability map[string]string
 	// onPresence is told whether a device answers; it must not block.
@@ -90,6 +130,7 @@ func newReadings(b *mqttcore.Broker, board *board, clock *clock, bare bool, log 
 	return &readings{
 		broker: b, board: board, clock: clock, log: log, bare: bare,
 		outlets:      map[*adapters.Point]*outlet{},
+		objects:      map[string]*object{},
 		availability: map[string]string{},
 		onPresence:   map[string]func(bool){},
 		estimated:    map[string]guess{},
@@ -239,6 +280,9 @@ func (r *readings) take(n news) {
 		payload := "offline"
 		if n.online {
 			payload = "online"
+			if o := r.objects[n.device]; o != nil {
+				o.online()
+			}
 		}
 		r.outgoing = append(r.outgoing, mqttcore.Message{
 			Topic: r.availability[n.device], Payload: []byte(payload), QoS: 1, Retain: true, Live: true})
@@ -256,11 +300,8 @@ func (r *readings) take(n news) {
 		}
 	}
 	r.reading(out, n.reading)
-	if o := out.object; n.last {
-		if o.complete() {
-			r.cycle(o)
-		}
-		o.batch = o.batch[:0]
+	if n.last && out.object != nil {
+		r.together(out.object)
 	}
 }
 
@@ -268,7 +309,9 @@ func (r *readings) take(n news) {
 func (r *readings) reading(out *outlet, reading adapters.Reading) {
 	r.board.update(reading)
 	news := out.change.passes(reading)
-	out.object.note(out, reading, news)
+	if out.object != nil {
+		out.object.note(out, reading, news)
+	}
 	if !news || out.topic == "" {
 		return
 	}
@@ -284,20 +327,22 @@ func (r *readings) reading(out *outlet, reading adapters.Reading) {
 	}
 }
 
-// cycle ends a cycle of a device: what is computed, and its object.
-func (r *readings) cycle(o *object) {
+// together makes of a device as a whole what an answer brings: what is computed,
+// and its object.
+func (r *readings) together(o *object) {
 	for _, c := range o.formulas {
 		if reading, ok := c.reading(); ok {
 			r.reading(c.out, reading)
+			c.told()
 		}
 	}
-	if o.topic != "" && o.due {
+	if o.ends() {
 		m := mqttcore.Message{Topic: o.topic, QoS: 1, Retain: true, Live: true}
 		r.stamp(m, o.newest(), func(at time.Time, estimated bool) []byte {
 			return o.appendObject(make([]byte, 0, 32*len(o.points)), at, estimated)
 		})
 	}
-	o.next()
+	o.settle()
 }
 
 // stamp publishes m with the payload that is written with the time of what was

@@ -262,14 +262,21 @@ func (g *gateway) addDevice(d *config.Device) error {
 			}
 		}
 	}
-	if err := joinObject(d, outlets); err != nil {
+	object, err := joinObject(d, outlets, d.Modbus != nil && !g.listened(d))
+	if err != nil {
 		return fmt.Errorf("device %q: %w", d.Name, err)
 	}
+	g.readings.objects[d.Name] = object
 	g.commands.answerFor(d.Name, d.Topic)
 	if w != nil {
 		g.readings.onPresence[d.Name] = w.presence
 	}
 	return nil
+}
+
+// listened reports whether others say when a device is read.
+func (g *gateway) listened(d *config.Device) bool {
+	return slices.ContainsFunc(g.cfg.Lines, func(l config.Line) bool { return l.Name == d.Line && l.Listen })
 }
 
 // commanders are the upstreams that can bring commands to a set topic.

@@ -182,6 +182,17 @@ func (m *Machine) Compute(input func(name string) adapters.Value) adapters.Value
 	for _, name := range m.inputs {
 		m.values[name] = native(input(name))
 	}
+	return m.run()
+}
+
+// Change gives the value with another value of one input, and those of the
+// others as they were last.
+func (m *Machine) Change(name string, v adapters.Value) adapters.Value {
+	m.values[name] = native(v)
+	return m.run()
+}
+
+func (m *Machine) run() adapters.Value {
 	result, err := m.vm.Run(m.program, m.values)
 	if err != nil {
 		return adapters.Value{}

@@ -28,6 +28,7 @@ type monitor struct {
 	// to a read and certainly no other's, or certainly confirms a write: then q
 	// is the read that would give what was written. It must not keep data.
 	heard func(unit byte, q question, data []byte, at time.Time)
+	wrote bool // what heard is told of was written
 }
 
 // owing are the questions that a unit may still answer late.
@@ -309,9 +310,11 @@ func (m *monitor) answered(frame []byte) {
 	}
 	if reads && data != nil {
 		if change, values := r.change(); values != nil { // written before it was read
+			m.wrote = true
 			m.heard(r.unit, change, values, m.last)
 		}
 	}
+	m.wrote = !reads
 	m.heard(r.unit, q, data, m.last)
 }
 

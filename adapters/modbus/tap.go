@@ -145,12 +145,12 @@ func (t *Tap) lineChanged(open bool, reason string) {
 func (t *Tap) heard(unit byte, q question, data []byte, at time.Time) {
 	for _, d := range t.devices {
 		if d.cfg.Unit == unit {
-			d.heard(q, data, at)
+			d.heard(q, data, at, t.monitor.wrote)
 		}
 	}
 }
 
-func (d *tapped) heard(q question, data []byte, at time.Time) {
+func (d *tapped) heard(q question, data []byte, at time.Time, wrote bool) {
 	d.last, d.stats.LastAnswer, d.stats.Unheard = at, at, false
 	d.goOnline(at)
 	if data == nil {
@@ -164,7 +164,7 @@ func (d *tapped) heard(q question, data []byte, at time.Time) {
 		}
 		value, quality := pt.decode(q, data)
 		pt.seen, pt.told, pt.known = at, quality, true
-		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Value: value, Quality: quality, Time: at})
+		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Value: value, Quality: quality, Aside: wrote, Time: at})
 	}
 	if len(d.readings) > 0 {
 		d.tap.sink.Put(d.readings)

@@ -224,7 +224,7 @@ func (d *device) readBack(ctx context.Context, c *line.Conn, pt *point, want []b
 	value, quality := pt.decode(pt.question(), data)
 	now := time.Now()
 	pt.told, pt.known = quality, true
-	d.poller.sink.Put([]adapters.Reading{{Point: pt.Point, Value: value, Quality: quality, Time: now}})
+	d.poller.sink.Put([]adapters.Reading{{Point: pt.Point, Value: value, Quality: quality, Aside: true, Time: now}})
 	return value, pt.holds(data, want), nil
 }
 

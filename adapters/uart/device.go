@@ -149,7 +149,7 @@ func (d *device) confirmed(pt *point, text []byte) adapters.Value {
 	value, quality := pt.parse(string(found[group]))
 	if quality == adapters.Good {
 		pt.told, pt.known = adapters.Good, true
-		d.listener.sink.Put([]adapters.Reading{{Point: pt.Point, Value: value, Time: time.Now()}})
+		d.listener.sink.Put([]adapters.Reading{{Point: pt.Point, Value: value, Aside: true, Time: time.Now()}})
 	}
 	return value
 }
