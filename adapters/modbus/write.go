@@ -60,8 +60,23 @@ func (d *device) command(ctx context.Context, cmd adapters.Command) (res adapter
 		d.settle(ctx, err)
 		return err
 	})
+	// What is written is not written again: only the reading back is to be made
+	// up for, when it can be trusted.
+	for end := time.Now().Add(longestOwing); errors.Is(err, errUnread) && errors.Is(err, errOwing) && ctx.Err() == nil && time.Now().Before(end); {
+		pause(ctx, owingPause)
+		err = d.poller.line.Do(ctx, line.Command, func(ctx context.Context, c *line.Conn) error {
+			res.Value, err = d.confirm(ctx, c, pt, data)
+			d.settle(ctx, err)
+			return err
+		})
+	}
 	return res, err
 }
+
+const (
+	longestOwing = 4 * time.Second        // that a command waits to read back
+	owingPause   = 100 * time.Millisecond // until it tries that again
+)
 
 // settle draws the conclusion about the device from how a command ended.
 func (d *device) settle(ctx context.Context, err error) {
@@ -103,10 +118,18 @@ func (d *device) carryOut(ctx context.Context, c *line.Conn, pt *point, data []b
 	if pt.PointConfig.Write != Verify {
 		return adapters.Value{}, nil
 	}
+	return d.confirm(ctx, c, pt, data)
+}
+
+// errUnread tells that a device confirmed a write, and no more.
+var errUnread = errors.New("written, but not read back")
+
+// confirm reads back what the device has confirmed.
+func (d *device) confirm(ctx context.Context, c *line.Conn, pt *point, data []byte) (adapters.Value, error) {
 	value, same, err := d.verify(ctx, c, pt, data)
 	switch {
 	case err != nil:
-		return adapters.Value{}, fmt.Errorf("written, but not read back: %w", err)
+		return adapters.Value{}, fmt.Errorf("%w: %w", errUnread, err)
 	case !same:
 		return value, fmt.Errorf("%w: it holds %v", ErrNotTaken, value)
 	}
@@ -162,14 +185,10 @@ func (d *device) verify(ctx context.Context, c *line.Conn, pt *point, data []byt
 	if err != nil || same {
 		return value, same, err
 	}
-	pause := time.NewTimer(applyPause)
-	defer pause.Stop()
-	select {
-	case <-pause.C:
-		return d.readBack(ctx, c, pt, data)
-	case <-ctx.Done():
+	if pause(ctx, applyPause); ctx.Err() != nil {
 		return value, false, ctx.Err()
 	}
+	return d.readBack(ctx, c, pt, data)
 }
 
 // ErrNotTaken tells that a device confirmed a write and yet holds another

@@ -197,6 +197,46 @@ func TestWriteWithoutAnswer(t *testing.T) {
 	r.offline("d")
 }
 
+// A device that owes an answer is read back when it has rested, and not written
+// to again.
+func TestWriteIsReadBackLater(t *testing.T) {
+	t.Parallel()
+	f, r := newField(t), newRecord(t)
+	s := f.add(1)
+	s.registers[0], s.registers[100] = 7, 8
+	lost, losing, sent := make(chan struct{}, 64), false, 0
+	f.mangle = func(request, answer []byte) []byte {
+		switch {
+		case request[1] > 4:
+			sent++
+		case losing && sent == 0 && request[3] == 100: // no answer to another question is of another length
+			select {
+			case lost <- struct{}{}:
+			default:
+			}
+			return nil
+		}
+		return answer
+	}
+	cfg := f.rtu()
+	cfg.Retries = 10
+	p, _ := start(t, cfg, r, DeviceConfig{Name: "d", Unit: 1, Every: 10 * time.Millisecond, Points: []PointConfig{
+		writable(on("d", "valve", Holding, 0, U16), Verify), on("d", "flow", Holding, 100, U16),
+	}})
+	r.reads("d/valve", "7")
+	r.reads("d/flow", "8")
+	f.with(func() { losing = true })
+	<-lost
+	if res := write(t, p, "valve", adapters.Int(9)); res.Err != nil || res.Value != adapters.Int(9) {
+		t.Errorf("got %+v", res)
+	}
+	f.with(func() {
+		if sent != 1 {
+			t.Errorf("sent %d times", sent)
+		}
+	})
+}
+
 func TestWriteToADeadDevice(t *testing.T) {
 	t.Parallel()
 	f, s, r, p := writeBench(t)
