@@ -50,6 +50,8 @@ type device struct {
 	orderly    int           // late answers that came before that of a fence, up to orderlyAfter
 	mixedAt    time.Time     // it answered out of order last
 	aside      time.Time     // since when it stands aside for another device; zero: it does not
+	refusedAt  time.Time     // it answered with an exception last
+	drain      bool          // let all come that it still sends before it is asked
 	twiceAt    time.Time     // it gave a second answer last
 	replays    int           // answers that looked as if they were old ones and were not confirmed
 	turn       line.Window   // turnarounds: from the end of a request to the begin of its answer
@@ -186,6 +188,9 @@ func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, e
 		if fence, verdict := d.debts.fence(q, append(d.known(), q)); verdict == fenced {
 			data = bytes.Clone(data)
 			_ = d.askFence(c, fence, timeout) // in vain: they wait longer
+			if d.poller.holdsOther(c.Thrown(), d.cfg.Unit, q, data) || d.poller.holdsOther(c.Beside(), d.cfg.Unit, q, data) {
+				return nil, d.notSure()
+			}
 		}
 	}
 	return data, err
@@ -236,7 +241,14 @@ func (d *device) askOnce(c *line.Conn, q question, timeout time.Duration) ([]byt
 		d.previous, d.previousAt = q, time.Now()
 		d.recent.add(q, data)
 		d.poller.client.candor.answered()
-	case errors.Is(err, line.ErrClosed) || errors.As(err, new(Exception)):
+	case errors.Is(err, line.ErrClosed):
+	case errors.As(err, new(Exception)):
+		// It does not say what is refused: if it was sent twice, the answer may
+		// still come.
+		if now := time.Now(); now.Sub(d.refusedAt) < soonAfter {
+			d.misses.suspect(q, now)
+		}
+		d.refusedAt = time.Now()
 	case errors.As(err, &frame) && frame.Fault == line.Checksum && d.replays == 0 && d.overdue(begin, q):
 		// An answer came, though broken. Where it only broke off, or answers
 		// are sent twice, more of it may come.

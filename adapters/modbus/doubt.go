@@ -3,6 +3,7 @@ package modbus
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"time"
 
 	"sluice/adapters/line"
@@ -93,12 +94,38 @@ func (m *recent) has(q question, data []byte) bool {
 	return false
 }
 
+// had reports whether any question had that answer.
+func (m *recent) had(bits bool, data []byte) bool {
+	for i := range m.answers {
+		if a := &m.answers[i]; a.bits() == bits && len(a.data) > 0 && bytes.Equal(a.data, data) {
+			return true
+		}
+	}
+	return false
+}
+
+// knows reports whether data was the answer to another question than q a moment
+// ago, also of another device where devices answer in another's name.
+func (d *device) knows(q question, data []byte) bool {
+	if d.recent.has(q, data) {
+		return true
+	}
+	if !d.poller.client.candor.liars(time.Now()) {
+		return false
+	}
+	return slices.ContainsFunc(d.poller.devices, func(o *device) bool {
+		return o != d && o.recent.had(q.bits(), data)
+	})
+}
+
 // read asks for b. An answer that is exactly what another read gave a moment
 // ago, and not what b gave last, may have been sent again: then b is asked
 // until it does not look so, or comes twice in a row and so is what b holds.
 func (d *device) read(c *line.Conn, b *block, timeout time.Duration) ([]byte, error) {
 	var before []byte
+	defer func() { d.drain = false }()
 	for range confirmations {
+		d.drain = before != nil // else it may come once more
 		data, err := d.ask(c, b.question, timeout)
 		if err != nil {
 			return nil, err
@@ -110,7 +137,7 @@ func (d *device) read(c *line.Conn, b *block, timeout time.Duration) ([]byte, er
 		case before != nil:
 			d.replays++
 		}
-		if twice || bytes.Equal(data, b.last) || b.twins > 8+4*d.replays || !d.recent.has(b.question, data) {
+		if twice || bytes.Equal(data, b.last) || b.twins > 8+4*d.replays || !d.knows(b.question, data) {
 			b.last = append(b.last[:0], data...)
 			return data, nil
 		}

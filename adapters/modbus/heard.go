@@ -27,11 +27,10 @@ func (p *Poller) hear(thrown []byte, now time.Time) {
 // protocol data unit, and whether it is a question. Some writes look the same
 // from both sides.
 func (p *Poller) frames(b []byte) iter.Seq2[[]byte, bool] {
-	ascii := p.cfg.Kind == line.ASCII || p.cfg.Kind == line.ASCIITCP
 	return func(yield func([]byte, bool) bool) {
 		for rest := b; len(rest) > 0; {
 			frame, size, question := rtuFrame(rest)
-			if ascii {
+			if p.ascii() {
 				frame, size, question = asciiFrame(rest)
 			}
 			if size == 0 {
@@ -43,6 +42,8 @@ func (p *Poller) frames(b []byte) iter.Seq2[[]byte, bool] {
 		}
 	}
 }
+
+func (p *Poller) ascii() bool { return p.cfg.Kind == line.ASCII || p.cfg.Kind == line.ASCIITCP }
 
 // rtuFrame gives the valid frame with which b begins without its checksum, its
 // length, 0 if there is none, and whether it is a question.

@@ -42,12 +42,18 @@ type misses struct {
 	lost int      // answers in a row that did not, up to lossyAfter
 }
 
+// add notes that q was asked in vain.
 func (m *misses) add(q question, now time.Time) {
+	m.suspect(q, now)
+	m.open = min(m.open+1, mostDebts)
+}
+
+// suspect notes that the answer to q may still come, though it is not likely.
+func (m *misses) suspect(q question, now time.Time) {
 	if len(m.list) == mostDebts {
 		m.list = append(m.list[:0], m.list[1:]...)
 	}
 	m.list = append(m.list, missed{q, now})
-	m.open = min(m.open+1, mostDebts)
 }
 
 // came notes an answer that nobody waited for.
@@ -145,7 +151,7 @@ func (d *device) twice(now time.Time) bool { return now.Sub(d.twiceAt) < grudge 
 // restBefore is how long the line must be silent before q: a second answer to the
 // question before has come by then.
 func (d *device) restBefore(q question, now time.Time) time.Duration {
-	if d.twice(now) && d.followsAlike(q) && now.Sub(d.previousAt) < twiceRest {
+	if d.drain || d.twice(now) && d.followsAlike(q) && now.Sub(d.previousAt) < twiceRest {
 		return max(d.cfg.Delay, twiceRest)
 	}
 	return d.cfg.Delay
@@ -208,15 +214,28 @@ func (d *device) heeded() (known []question) {
 	return known
 }
 
-// holdsOther reports whether b holds a frame that would do as the answer of
-// unit to q and is not the same as data, which was taken for it.
+// holdsOther reports whether b, which came with data, the answer of unit to q,
+// makes it doubtful: it holds what would do as well, spoilt or not, and says
+// something else, or the same in another unit's name.
 func (p *Poller) holdsOther(b []byte, unit byte, q question, data []byte) bool {
-	for frame := range p.frames(b) {
+	size := q.size()
+	for i := range b {
+		frame := b[i:]
+		if p.ascii() {
+			if frame[0] != asciiStart {
+				continue
+			}
+			frame = asciiBytes(frame)
+		}
 		switch {
+		case len(frame) < 3:
 		case frame[0] != unit:
-		case frame[1] == q.function|exceptionBit:
+			if frame[1] == q.function && int(frame[2]) == size && bytes.HasPrefix(frame[3:], data) {
+				return true
+			}
+		case frame[1] == q.function|exceptionBit && len(frame) >= rtuException-1:
 			return true
-		case frame[1] == q.function && int(frame[2]) == q.size() && !bytes.Equal(frame[3:3+q.size()], data):
+		case frame[1] == q.function && int(frame[2]) == size && !bytes.HasPrefix(frame[3:], data):
 			return true
 		}
 	}
