@@ -83,8 +83,8 @@ func (m *monitor) confirmed(o *owing, r *request, frame []byte) bool {
 			o.miss(r.pdu, m.last)
 			return false
 		}
-		owes := len(o.owed) > 0 && m.last.Sub(o.at) <= debtLife
-		return len(o.writes) == 0 && !owes
+		o.expire(m.last)
+		return len(o.writes) == 0 && len(o.owed) == 0
 	}
 	return false
 }

@@ -3,10 +3,7 @@ package modbus
 import (
 	"bytes"
 	"encoding/binary"
-	"slices"
 	"time"
-
-	"sluice/adapters/line"
 )
 
 // monitor makes requests and answers of the bytes on a bus that others use
@@ -17,7 +14,7 @@ type monitor struct {
 	buf    []byte
 	last   time.Time // when the last byte came
 	asked  *request  // waits for its answer
-	stray  int       // bytes that belong to no frame since that was asked
+	stray  int       // bytes that belong to no frame since a request or its answer
 	owed   map[byte]*owing
 	counts map[byte]*TapStats // by unit
 	noise  uint64             // bytes that belong to no frame
@@ -31,13 +28,6 @@ type monitor struct {
 	wrote bool // what heard is told of was written
 }
 
-// owing are the questions that a unit may still answer late.
-type owing struct {
-	debts
-	unconfirmed
-	spoke time.Time // it gave its last answer then
-}
-
 // request is what another master asked.
 type request struct {
 	unit byte
@@ -46,6 +36,10 @@ type request struct {
 	at   time.Time // when it was complete
 	// spoilt tells that the answer came, though broken: it can't come later.
 	spoilt bool
+	// next tells that the unit is at this one if it owes it at all, and stood
+	// how old the request then was whose answer came in place of this one's.
+	next  bool
+	stood time.Duration
 }
 
 // question gives what a read asks for.
@@ -74,9 +68,6 @@ type TapStats struct {
 const (
 	// pauseLimit is the longest pause inside a frame.
 	pauseLimit = 50 * time.Millisecond
-	// settled is how long a unit is silent after an answer when it has no other
-	// question left to answer.
-	settled = 3 * time.Second
 	// strayLimit is how many bytes before an answer are taken for noise. More
 	// may have been another request, whose answer that is.
 	strayLimit = 3
@@ -89,7 +80,10 @@ func newMonitor(heard func(unit byte, q question, data []byte, at time.Time)) *m
 // forget starts anew, as after a gap of unknown length.
 func (m *monitor) forget() {
 	m.buf, m.asked = m.buf[:0], nil
-	clear(m.owed)
+	for _, o := range m.owed {
+		o.forget()
+		o.writes = nil
+	}
 }
 
 func (m *monitor) of(unit byte) *TapStats {
@@ -116,6 +110,7 @@ type found uint8
 const (
 	absent  found = iota
 	partial       // of one that is not complete
+	spoilt        // one whose checksum is wrong
 	complete
 )
 
@@ -139,7 +134,7 @@ func (m *monitor) scan(over bool) {
 				}
 			}
 			if n > 0 {
-				if _, f := m.asAnswer(rest); f == partial && len(rest) > 2 {
+				if _, f := m.asAnswer(rest); f == spoilt || f == partial && len(rest) > 2 {
 					m.spoil()
 				}
 				m.skip(n)
@@ -164,9 +159,13 @@ func (m *monitor) parse(b []byte) (n int, take func(frame []byte), f found) {
 		return size, m.requested, complete
 	}
 	if n := wholeFrame(b); n > 0 {
-		return n, func([]byte) {}, complete // an answer that nobody waits for
+		return n, m.unasked, complete
 	}
-	return 0, nil, max(answer, asked)
+	if asked == absent && answer == spoilt {
+		m.spoil()
+		return 0, nil, absent
+	}
+	return 0, nil, max(min(answer, partial), asked)
 }
 
 // asAnswer looks whether b begins with the answer to what was asked last.
@@ -186,10 +185,7 @@ func (m *monitor) asAnswer(b []byte) (size int, f found) {
 		return size, complete
 	}
 	if b[1] == r.pdu[0] { // unit, function and length are those of the answer
-		if _, f := asRequest(b); f != absent {
-			return size, partial // or of the request once more, which is longer
-		}
-		m.spoil()
+		return 0, spoilt
 	}
 	return 0, absent
 }
@@ -249,13 +245,8 @@ func asRequest(b []byte) (size int, f found) {
 func (m *monitor) requested(frame []byte) {
 	m.missed()
 	r := &request{unit: frame[0], pdu: bytes.Clone(frame[1 : len(frame)-2]), wide: m.wide[frame[0]], at: m.last}
-	if o := m.owed[r.unit]; o != nil && m.last.Sub(o.spoke) >= settled {
-		if o.spoke.After(o.at) {
-			o.forget()
-		}
-		if o.spoke.After(o.since) {
-			o.writes = nil
-		}
+	if o := m.owed[r.unit]; o != nil && m.last.Sub(o.spoke) >= settled && o.spoke.After(o.since) {
+		o.writes = nil
 	}
 	m.of(r.unit).Requests++
 	if r.unit != 0 && objection(r.pdu) == 0 { // nobody answers to all, and of other functions nothing is wanted
@@ -266,23 +257,31 @@ func (m *monitor) requested(frame []byte) {
 // missed notes that what was asked last has found no answer.
 func (m *monitor) missed() {
 	r := m.asked
-	if m.asked = nil; r == nil || r.spoilt {
+	if m.asked = nil; r == nil {
 		return
 	}
-	m.of(r.unit).Unanswered++
-	if q, reads := r.question(); reads {
-		m.owing(r.unit).add(q, m.last)
+	o := m.owing(r.unit)
+	if !r.spoilt {
+		m.of(r.unit).Unanswered++
+		if _, writes := written(r.pdu); writes {
+			o.miss(r.pdu, m.last)
+		}
+	} else if len(o.owed) == 0 {
+		return // else the spoilt one may have been that to an older one
 	}
-	if _, writes := written(r.pdu); writes {
-		m.owing(r.unit).miss(r.pdu, m.last)
+	if _, reads := r.question(); reads {
+		o.silent(r, m.last)
 	}
 }
+
+// unasked deals with an answer that nobody waits for.
+func (m *monitor) unasked(frame []byte) { m.owing(frame[0]).stray(frame, m.last) }
 
 // owing gives what a unit may still answer late.
 func (m *monitor) owing(unit byte) *owing {
 	o := m.owed[unit]
 	if o == nil {
-		o = &owing{unconfirmed: unconfirmed{usual: line.NewWindow(16)}}
+		o = newOwing(m.of(unit))
 		m.owed[unit] = o
 	}
 	return o
@@ -291,22 +290,36 @@ func (m *monitor) owing(unit byte) *owing {
 // answered deals with the answer to what was asked last.
 func (m *monitor) answered(frame []byte) {
 	r, s, o := m.asked, m.of(frame[0]), m.owing(frame[0])
-	m.asked = nil
+	m.asked, m.stray = nil, 0
 	s.Answers++
 	q, reads := r.question()
+	is := certain
+	if reads {
+		var proven []reading
+		is, proven = o.answered(r, frame, m.last)
+		m.wrote = false
+		for _, a := range proven {
+			m.heard(r.unit, a.question, a.data, a.at)
+		}
+	}
 	var data []byte
 	switch {
 	case frame[1]&exceptionBit != 0:
 		s.Exceptions++
 		s.Codes[min(int(frame[2]), len(s.Codes)-1)]++
-	case reads && m.doubtful(r.unit, q):
+	case reads && is == unproven:
+		o.hold(reading{q, frame[3 : len(frame)-2], m.last})
+	case reads && is == uncertain:
 		s.Doubtful++
 	case reads:
 		data = frame[3 : len(frame)-2]
 		o.cleared(m.took(r, frame))
 	case m.confirmed(o, r, frame):
 		o.spoke = m.last
+		o.forget()
 		q, data = r.change()
+	default:
+		o.begin() // it may have come from either side
 	}
 	if reads && data != nil {
 		if change, values := r.change(); values != nil { // written before it was read
@@ -323,26 +336,14 @@ func (m *monitor) took(r *request, frame []byte) time.Duration {
 	return max(0, m.last.Sub(r.at)-time.Duration(len(frame))*m.char)
 }
 
-// doubtful reports whether an answer to q may be a late one to another
-// question that the unit owes an answer to.
-func (m *monitor) doubtful(unit byte, q question) bool {
-	o := m.owing(unit)
-	o.spoke = m.last
-	if m.last.Sub(o.at) > debtLife {
-		o.forget()
-	}
-	if slices.ContainsFunc(o.owed, func(other question) bool { return other != q && other.looksLike(q) }) {
-		o.add(q, o.at) // if that was an old answer, the one to q may still come
-		return true
-	}
-	o.debts.answered(q)
-	return false
-}
-
-// skip passes over bytes that belong to no frame.
+// skip passes over bytes that belong to no frame. They may have been one.
 func (m *monitor) skip(n int) {
 	m.noise += uint64(n)
-	if m.stray += n; m.asked != nil && m.stray > strayLimit {
-		m.missed()
+	if m.stray += n; m.stray <= strayLimit || m.stray-n > strayLimit {
+		return
+	}
+	m.missed()
+	for _, o := range m.owed {
+		o.begin()
 	}
 }

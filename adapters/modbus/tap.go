@@ -48,7 +48,8 @@ type tapped struct {
 type tappedPoint struct {
 	*point
 	seen   time.Time
-	missed bool // it was told that nobody reads it
+	asked  time.Time // it was answered, though perhaps not to be used
+	missed bool      // it was told that it does not come
 }
 
 // NewTap makes the tap of line l, which must be one that is only listened to;
@@ -151,19 +152,21 @@ func (t *Tap) heard(unit byte, q question, data []byte, at time.Time) {
 }
 
 func (d *tapped) heard(q question, data []byte, at time.Time, wrote bool) {
-	d.last, d.stats.LastAnswer, d.stats.Unheard = at, at, false
+	d.last = later(d.last, at) // what had to be proven is older
+	d.stats.LastAnswer, d.stats.Unheard = d.last, false
 	d.goOnline(at)
-	if data == nil {
-		return
-	}
 	d.readings = d.readings[:0]
 	for _, pt := range d.points {
 		begin := int(pt.Address) - int(q.address)
 		if pt.Table.reads() != q.function || begin < 0 || begin+pt.Width() > int(q.count) {
 			continue
 		}
+		pt.asked = later(pt.asked, at)
+		if data == nil || at.Before(pt.seen) {
+			continue
+		}
 		value, quality := pt.decode(q, data)
-		pt.seen, pt.told, pt.known = at, quality, true
+		pt.seen, pt.told, pt.known, pt.missed = at, quality, true, false
 		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Value: value, Quality: quality, Aside: wrote, Time: at})
 	}
 	if len(d.readings) > 0 {
@@ -194,9 +197,13 @@ func (d *tapped) watch(now time.Time) time.Duration {
 			continue
 		}
 		old = append(old, pt)
-		if pt.seen.IsZero() && !pt.missed {
+		if !pt.missed {
 			pt.missed = true
-			d.tap.log.Warn("the other master does not read this point", "device", d.cfg.Name, "unit", d.cfg.Unit,
+			why := "the other master does not read this point"
+			if now.Sub(pt.asked) < d.cfg.Stale {
+				why = "no answer for this point can be used: it was refused, or may be late and another's"
+			}
+			d.tap.log.Warn(why, "device", d.cfg.Name, "unit", d.cfg.Unit,
 				"point", pt.Point.Name, "table", pt.Table, "address", pt.Address, "waited", d.cfg.Stale)
 		}
 	}
@@ -252,7 +259,7 @@ func (t *Tap) Stats() []DeviceStats {
 			heard.into(&stats[i])
 		}
 		for _, pt := range d.points {
-			if pt.missed && pt.seen.IsZero() {
+			if pt.missed && pt.asked.IsZero() {
 				stats[i].Unread = append(stats[i].Unread, pt.Point.Name)
 			}
 		}

@@ -257,6 +257,9 @@ func TestTapTellsWhatNobodyReads(t *testing.T) {
 	stop = make(chan struct{})
 	say(readFrame(1, 3, 0, 2), frameOf(1, 0x83, 6))
 	r.reads("d/read", "stale")
+	if n := book.count("no answer for this point can be used"); n != 1 {
+		t.Errorf("told %d times of the point whose answers are exceptions", n)
+	}
 	close(stop)
 	talk.Wait()
 	r.offline("d")
