@@ -148,19 +148,21 @@ func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, e
 		}
 		d.debts.forget()
 	}
-	if verdict == fenced && now.Sub(d.tardyAt) < tardyFor {
-		// Its answers are late, not lost: they come before that of the fence.
-		if err := d.askFence(c, fence, timeout); err != nil {
+	if verdict == fenced {
+		err := d.askFence(c, fence, timeout)
+		if errors.Is(err, line.ErrTimeout) {
+			err = d.askFence(c, fence, timeout) // rather than begin again for one that was lost
+		}
+		if err != nil {
 			return nil, err
 		}
-		verdict = free
 	}
 	doubted, err := d.doubted(q, time.Now())
 	if err != nil {
 		return nil, err
 	}
 	witness, found := question{}, false
-	if doubted = doubted || verdict == fenced; doubted {
+	if doubted {
 		if witness, found = d.witnessFor(q); !found {
 			return nil, unsettled{now.Add(d.hush())}
 		}

@@ -83,11 +83,6 @@ func NewDoor(p *Poller, cfg DoorConfig) *Door {
 		guests:  make(map[byte]*device),
 		clients: make(map[net.Conn]*visit),
 	}
-	p.line.OnState(func(bool, string) {
-		for _, guest := range d.guests {
-			guest.debts.forget() // what was owed went with the old connection
-		}
-	})
 	return d
 }
 
@@ -308,6 +303,7 @@ func (d *Door) device(unit byte) (dev *device, known bool) {
 	if guest == nil {
 		guest = newDevice(d.poller, DeviceConfig{Name: fmt.Sprint("unit ", unit), Unit: unit})
 		d.guests[unit] = guest
+		d.poller.guests = append(d.poller.guests, guest)
 	}
 	return guest, false
 }

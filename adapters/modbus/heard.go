@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"iter"
+	"slices"
 	"time"
 
 	"sluice/adapters/line"
@@ -68,7 +69,7 @@ func asciiFrame(b []byte) (frame []byte, size int, question bool) {
 // stray counts a valid frame of a unit that nobody waited for.
 func (p *Poller) stray(frame []byte, question bool, now time.Time) {
 	unit := frame[0]
-	for _, d := range p.devices {
+	for _, d := range slices.Concat(p.devices, p.guests) {
 		if question || d.cfg.Unit != unit {
 			continue
 		}

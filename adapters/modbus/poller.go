@@ -33,6 +33,7 @@ type Poller struct {
 	commanded time.Time     // when the last command came
 	hurried   bool          // reads are kept short, for commands come
 	now, soon []due         // reused
+	guests    []*device     // units that only other masters ask, through the door
 	waits     [classes]bool // in which a read was due when the last was chosen
 	owed      [classes]time.Duration
 
