@@ -35,6 +35,7 @@ type device struct {
 	again      *block    // asked in vain: to be asked next
 	blamed     *block    // another block found no answer before again was tried
 	polite     time.Time // until then the other devices go first
+	since      time.Time // it came online, and its first round began
 	probe      time.Time // when an offline device is asked next
 	probes     int       // since it went offline
 	short      *block    // what it is asked while offline; nil: to be made
@@ -354,6 +355,7 @@ func (d *device) poll(ctx context.Context, c *line.Conn, b *block) {
 		d.alive()
 		d.publish(b, data, time.Now())
 	}
+	b.written = false
 	var refused Exception
 	var wait unsettled
 	now := time.Now()
@@ -401,7 +403,10 @@ func (b *block) next(now time.Time) (missed int) {
 // answered notes that the device is alive and knows b.
 func (d *device) answered(b *block, now time.Time) {
 	d.alive()
-	if missed := b.next(now); missed > 0 {
+	missed := b.next(now)
+	d.seat(b, b.due)
+	b.due = b.inStep(b.every, b.due, now)
+	if missed > 0 {
 		d.poller.mu.Lock()
 		d.stats.Skipped += uint64(missed)
 		d.poller.mu.Unlock()
@@ -427,9 +432,9 @@ func (d *device) alive() {
 	if d.state == offline {
 		d.forgive()
 	}
-	d.state, d.probes, d.debts.deaf = online, 0, nil
+	d.state, d.probes, d.debts.deaf, d.since = online, 0, nil, time.Now()
 	for _, b := range d.blocks {
-		b.due = time.Time{}
+		b.due, b.place = time.Time{}, time.Time{}
 	}
 	for _, p := range d.points {
 		p.due = time.Time{}
@@ -453,9 +458,10 @@ func (d *device) publish(b *block, data []byte, now time.Time) {
 		if !pt.wanted(b, now) {
 			continue
 		}
+		pt.due = b.inStep(pt.Every, pt.due, now)
 		value, quality := pt.decode(b.question, data)
 		pt.told, pt.known = quality, true
-		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Value: value, Quality: quality, Time: now})
+		d.readings = append(d.readings, adapters.Reading{Point: pt.Point, Value: value, Quality: quality, Aside: b.written, Time: now})
 	}
 	if len(d.readings) > 0 {
 		d.poller.sink.Put(d.readings)

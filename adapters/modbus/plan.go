@@ -17,6 +17,7 @@ type block struct {
 	priority Priority
 	cost     time.Duration // of the line's time, as predicted
 	due      time.Time     // its read is due from then on; the zero time is due at once
+	place    time.Time     // in the first round of its device: it is due whole periods later; the zero time: not known yet
 	known    bool          // the device has answered it
 	read     time.Time     // when it did last
 	busy     int           // times in a row that the device was too busy
@@ -24,6 +25,7 @@ type block struct {
 	probe    bool          // not of the plan: it shows only whether the device lives
 	failures int           // times in a row that the device told of a failure
 	bad      bool          // the device says that it has no such register
+	written  bool          // it is due out of turn, for some of it was
 
 	badPause time.Duration // until it is asked again while bad
 	last     []byte        // what it gave last

@@ -89,7 +89,9 @@ func (d *device) relayed(ctx context.Context, request []byte, err error) {
 			if !s.touches(b) {
 				continue
 			}
-			b.due = time.Time{}
+			if b.due.After(time.Now()) {
+				b.due, b.written = time.Time{}, true
+			}
 			for _, pt := range b.points {
 				pt.due = time.Time{}
 			}

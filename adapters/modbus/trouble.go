@@ -33,7 +33,7 @@ func (d *device) refused(b *block, code Exception, now time.Time) {
 	case IllegalFunction, IllegalAddress, IllegalValue:
 		d.unknown(b, code, now)
 	case Acknowledge, Busy:
-		b.due = now.Add(min(busyPause<<min(b.busy, 10), b.retry(busyPause)))
+		d.putOff(b, min(busyPause<<min(b.busy, 10), b.retry(busyPause)), now)
 		if b.busy++; b.busy >= busyLimit {
 			d.publishBad(b.points, adapters.Stale, now)
 		}
@@ -66,6 +66,7 @@ func (d *device) unknown(b *block, why error, now time.Time) {
 	// A device that just boots knows little of itself: ask soon, then seldom.
 	b.badPause = min(max(badFirst, 2*b.badPause), badAgain)
 	b.due = now.Add(b.retry(b.badPause))
+	d.seat(b, d.since)
 	if !b.bad {
 		b.bad, b.points[0].missing = true, true
 		end := int(b.address) + int(b.count)
@@ -127,7 +128,7 @@ func (d *device) silent(b *block, why error, now time.Time) {
 // which was there before.
 func (d *device) blame(b *block, now time.Time) {
 	if b.silent++; b.silent > 1 { // once may be chance: it stays due
-		b.due = now.Add(min(b.retry(500*time.Millisecond<<min(b.silent-2, 6)), longestHush))
+		d.putOff(b, min(b.retry(500*time.Millisecond<<min(b.silent-2, 6)), longestHush), now)
 	}
 	if b.silent >= silentLimit && (len(b.points) > 1 || !b.points[0].held) {
 		d.unknown(b, line.ErrTimeout, now)
