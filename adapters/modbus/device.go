@@ -52,6 +52,7 @@ type device struct {
 	mixedAt    time.Time     // it answered out of order last
 	aside      time.Time     // since when it stands aside for another device; zero: it does not
 	refusedAt  time.Time     // it answered with an exception last
+	polled     bool          // it is being asked for a poll
 	drain      bool          // let all come that it still sends before it is asked
 	twiceAt    time.Time     // it gave a second answer last
 	replays    int           // answers that looked as if they were old ones and were not confirmed
@@ -156,6 +157,9 @@ func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, e
 		}
 		if err != nil {
 			return nil, err
+		}
+		if d.overtaken(c) {
+			return nil, d.notSure()
 		}
 	}
 	doubted, err := d.doubted(q, time.Now())
@@ -337,6 +341,8 @@ func (d *device) asked(c *line.Conn, begin time.Time, err error) {
 
 // poll reads b, which is due, and publishes what came of it.
 func (d *device) poll(ctx context.Context, c *line.Conn, b *block) {
+	d.polled = true
+	defer func() { d.polled = false }()
 	timeout := d.timeout()
 	if d.state == offline {
 		timeout = d.probeTimeout()

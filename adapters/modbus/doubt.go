@@ -125,7 +125,9 @@ func (d *device) read(c *line.Conn, b *block, timeout time.Duration) ([]byte, er
 	var before []byte
 	defer func() { d.drain = false }()
 	for range confirmations {
-		d.drain = before != nil // else it may come once more
+		if d.drain = before != nil; d.drain && d.overtaken(c) { // drained, it does not come once more
+			break
+		}
 		data, err := d.ask(c, b.question, timeout)
 		if err != nil {
 			return nil, err
@@ -144,7 +146,7 @@ func (d *device) read(c *line.Conn, b *block, timeout time.Duration) ([]byte, er
 		before = bytes.Clone(data)
 		// If that was an old answer, the true one may still come.
 		d.debts.add(b.question, time.Now())
-		d.misses.add(b.question, time.Now())
+		d.misses.suspect(b.question, time.Now())
 	}
 	return nil, errOwing
 }

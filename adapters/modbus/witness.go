@@ -178,7 +178,7 @@ func (d *device) witness(c *line.Conn, q, w question, data []byte, timeout time.
 		}
 		return other
 	}
-	if doubt(c.Beside()) {
+	if doubt(c.Beside()) || d.overtaken(c) {
 		return d.notSure()
 	}
 	for range 2 {
@@ -198,6 +198,9 @@ func (d *device) witness(c *line.Conn, q, w question, data []byte, timeout time.
 	}
 	return d.notSure()
 }
+
+// overtaken reports whether a poll should end since a command waits.
+func (d *device) overtaken(c *line.Conn) bool { return d.polled && c.Waits(line.Command) }
 
 func (d *device) notSure() error {
 	d.rested = later(d.rested, time.Now().Add(standAside))
