@@ -152,7 +152,7 @@ func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, e
 	}
 	if verdict == fenced {
 		err := d.askFence(c, fence, timeout)
-		if errors.Is(err, line.ErrTimeout) {
+		if err != nil && !errors.Is(err, line.ErrClosed) {
 			err = d.askFence(c, fence, timeout) // rather than begin again for one that was lost
 		}
 		if err != nil {
@@ -190,12 +190,12 @@ func (d *device) ask(c *line.Conn, q question, timeout time.Duration) ([]byte, e
 		d.debts.add(q, time.Now())
 		data, err = d.askOnce(c, q, timeout)
 	}
-	if err == nil && len(d.debts.owed) > 0 && d.poller.client.candor.doubtful(time.Now()) {
+	if err == nil && len(d.debts.owed) > 0 && d.poller.client.candor.liars(time.Now()) {
 		// The others wait for what this device owes.
 		if fence, verdict := d.debts.fence(q, append(d.known(), q)); verdict == fenced {
 			data = bytes.Clone(data)
-			_ = d.askFence(c, fence, timeout) // in vain: they wait longer
-			if d.poller.holdsOther(c.Thrown(), d.cfg.Unit, q, data) || d.poller.holdsOther(c.Beside(), d.cfg.Unit, q, data) {
+			err := d.askFence(c, fence, timeout) // in vain: they wait longer
+			if d.belied(c, q, data, err) {
 				return nil, d.notSure()
 			}
 		}

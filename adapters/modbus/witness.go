@@ -31,7 +31,8 @@ const (
 // missed is a question that was asked in vain.
 type missed struct {
 	question
-	at time.Time
+	at    time.Time // it was asked last
+	again bool      // it was asked once more
 }
 
 // misses are the questions asked in vain of late, also those behind which a
@@ -53,7 +54,7 @@ func (m *misses) suspect(q question, now time.Time) {
 	if len(m.list) == mostDebts {
 		m.list = append(m.list[:0], m.list[1:]...)
 	}
-	m.list = append(m.list, missed{q, now})
+	m.list = append(m.list, missed{question: q, at: now})
 }
 
 // came notes an answer that nobody waited for.
@@ -85,6 +86,23 @@ func (m *misses) last(q question) (at time.Time) {
 	return at
 }
 
+// repeat notes that q is asked again, if it was asked in vain; again tells that
+// it was asked once more already, and at when. What came then may have been the
+// answer to the first, and the second be owed still: so it could go on for ever.
+func (m *misses) repeat(q question, now time.Time) (at time.Time, again bool) {
+	for i := range m.list {
+		old := &m.list[i]
+		if old.question != q {
+			continue
+		}
+		if old.again {
+			return old.at, true
+		}
+		old.again, old.at = true, now
+	}
+	return at, false
+}
+
 // unsettled tells until when a question is not to be asked.
 type unsettled struct{ until time.Time }
 
@@ -108,11 +126,17 @@ func (d *device) doubted(q question, now time.Time) (bool, error) {
 	}
 	overdue := min(max(overdueLeast, 4*d.poller.cfg.Timeout), overdueMost)
 	d.misses.expire(now.Add(-overdue))
+	strict := d.misses.open > 0 && d.mayMix(now)
 	if at := d.misses.last(q); !at.IsZero() {
-		if d.misses.open > 0 && d.mayMix(now) {
+		if strict {
 			return false, unsettled{at.Add(overdue)}
 		}
 		return true, nil
+	}
+	if strict && d.hasAlike(q) {
+		if at, again := d.misses.repeat(q, now); again {
+			return false, unsettled{at.Add(overdue)}
+		}
 	}
 	alike := d.sure < sureAfter && !d.twice(now) && d.followsAlike(q) && now.Sub(d.previousAt) < soonAfter
 	return o != nil || alike, nil
@@ -137,7 +161,13 @@ func (d *device) mayMix(now time.Time) bool {
 // ambiguous reports whether something that came with data, the answer to q, may
 // be the true one. Of a device that always answers twice it is the first.
 func (d *device) ambiguous(c *line.Conn, q question, data []byte, twice bool) bool {
-	return !twice && d.poller.holdsOther(c.Beside(), d.cfg.Unit, q, data)
+	return !twice && d.poller.holdsOther(c.Beside(), d.cfg.Unit, q, data, true)
+}
+
+// hasAlike reports whether other reads of the device have answers like that to q.
+// What other masters ask is not known.
+func (d *device) hasAlike(q question) bool {
+	return len(d.blocks) == 0 || slices.ContainsFunc(d.blocks, func(b *block) bool { return b.question != q && b.looksLike(q) })
 }
 
 // followsAlike reports whether the answer before may pass for that to q.
@@ -171,19 +201,17 @@ func (d *device) witnessFor(q question) (w question, ok bool) {
 
 // witness asks w to make sure that data, which just came, was the answer to q.
 func (d *device) witness(c *line.Conn, q, w question, data []byte, timeout time.Duration) error {
-	doubt := func(b []byte) bool {
-		other := d.poller.holdsOther(b, d.cfg.Unit, q, data)
-		if other {
-			d.mixed(time.Now())
-		}
-		return other
+	if d.poller.holdsOther(c.Beside(), d.cfg.Unit, q, data, true) {
+		d.mixed(time.Now())
+		return d.notSure()
 	}
-	if doubt(c.Beside()) || d.overtaken(c) {
+	if d.overtaken(c) {
 		return d.notSure()
 	}
 	for range 2 {
 		_, err := d.askOnce(c, w, timeout)
-		if doubt(c.Thrown()) || doubt(c.Beside()) {
+		if d.belied(c, q, data, err) {
+			d.mixed(time.Now())
 			return d.notSure()
 		}
 		if err == nil || errors.As(err, new(Exception)) {
@@ -197,6 +225,15 @@ func (d *device) witness(c *line.Conn, q, w question, data []byte, timeout time.
 		d.debts.unheard(w)
 	}
 	return d.notSure()
+}
+
+// belied reports whether what came before or with the answer to the question
+// after q, which ended with err, makes data, taken for the answer to q, doubtful.
+func (d *device) belied(c *line.Conn, q question, data []byte, err error) bool {
+	// A spoilt refusal is that of the question itself.
+	refusals := err == nil || errors.As(err, new(Exception))
+	return d.poller.holdsOther(c.Thrown(), d.cfg.Unit, q, data, true) ||
+		d.poller.holdsOther(c.Beside(), d.cfg.Unit, q, data, refusals)
 }
 
 // overtaken reports whether a poll should end since a command waits.
@@ -219,8 +256,9 @@ func (d *device) heeded() (known []question) {
 
 // holdsOther reports whether b, which came with data, the answer of unit to q,
 // makes it doubtful: it holds what would do as well, spoilt or not, and says
-// something else, or the same in another unit's name.
-func (p *Poller) holdsOther(b []byte, unit byte, q question, data []byte) bool {
+// something else, or the same in another unit's name. Where refusals count, an
+// exception would do.
+func (p *Poller) holdsOther(b []byte, unit byte, q question, data []byte, refusals bool) bool {
 	size := q.size()
 	for i := range b {
 		frame := b[i:]
@@ -236,7 +274,7 @@ func (p *Poller) holdsOther(b []byte, unit byte, q question, data []byte) bool {
 			if frame[1] == q.function && int(frame[2]) == size && bytes.HasPrefix(frame[3:], data) {
 				return true
 			}
-		case frame[1] == q.function|exceptionBit && len(frame) >= rtuException-1:
+		case refusals && frame[1] == q.function|exceptionBit && len(frame) >= rtuException-1:
 			return true
 		case frame[1] == q.function && int(frame[2]) == size && !bytes.HasPrefix(frame[3:], data):
 			return true
