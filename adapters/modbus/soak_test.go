@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -221,6 +222,22 @@ func (s *soak) wait(n int) {
 	case <-enough:
 	case <-time.After(10 * testPatience):
 		s.t.Errorf("less than %d readings in %v", n, 10*testPatience)
+	}
+}
+
+// each waits until every line has given readings anew.
+func (s *soak) each(lines []soakLine) {
+	s.t.Helper()
+	s.mu.Lock()
+	before := maps.Clone(s.good)
+	s.mu.Unlock()
+	for _, l := range lines {
+		for more := false; !more; {
+			s.wait(50)
+			s.mu.Lock()
+			more = s.good[l.name] > before[l.name] || s.t.Failed()
+			s.mu.Unlock()
+		}
 	}
 }
 
