@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -280,6 +282,9 @@ func crashScript(t *testing.T, seed uint64) (states int) {
 			k.learn(replay.Step())
 			// All modes in turn; a few states are worth more than one look.
 			mode := simfs.Mode(rng.IntN(len(simfs.Modes())))
+			if only, err := strconv.Atoi(os.Getenv(crashModeVar)); err == nil {
+				mode = simfs.Mode(only)
+			}
 			crashed := replay.Crash(mode, rng)
 			choose := next == nil && replay.Left() < goOn && (!killed || replay.Unsynced() || replay.Left() == 0)
 			if choose && killed {
