@@ -270,7 +270,7 @@ func TestFault01LateAnswerIsNeverTakenForAnotherRegister(t *testing.T) {
 	cfg := f.rtu()
 	cfg.Timeout, cfg.Retries = 20*time.Millisecond, 5
 	start(t, cfg, r, DeviceConfig{Name: "d", Unit: 1, Points: points})
-	r.until("60 good readings", func() bool {
+	r.until("150 good readings", func() bool {
 		good := 0
 		for _, reading := range r.all {
 			if reading.Quality == adapters.Good {
@@ -280,7 +280,7 @@ func TestFault01LateAnswerIsNeverTakenForAnotherRegister(t *testing.T) {
 				}
 			}
 		}
-		return good >= 60
+		return good >= 150
 	})
 }
 

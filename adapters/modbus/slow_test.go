@@ -63,7 +63,7 @@ func TestSlowUARTHoldsTheEndBack(t *testing.T) {
 	_, p, _ := slowly(t, slaves, sink, devices)
 	sink.wait(t, 10)
 	sink.right(t)
-	if s := p.Stats()[0]; s.BadFrames >= s.Answers {
+	if s := p.Stats()[0]; s.BadFrames > 0 {
 		t.Errorf("figures %+v", s)
 	}
 }

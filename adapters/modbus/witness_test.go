@@ -58,7 +58,7 @@ func TestFault13SecondAnswerDiffers(t *testing.T) {
 	s.registers[0], s.registers[50] = 5, 6
 	f.mangle = func(request, answer []byte) []byte {
 		_, _ = f.master.Write(answer)
-		time.Sleep(3 * ms) // the second device is slower
+		<-time.After(3 * ms) // the turnaround of the second device
 		second := []byte{1, 3, 2 * request[5]}
 		for range request[5] {
 			second = append(second, 0, 99)
